@@ -1,0 +1,1 @@
+//! Recipe → plan → run → report: a whole model at a time.

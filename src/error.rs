@@ -1,0 +1,135 @@
+//! The one error type. Each message says what was wrong, where, and what to do.
+
+mod device;
+mod format;
+mod usage;
+
+pub use device::DeviceError;
+pub use format::FormatProblem;
+pub use usage::UsageError;
+
+use std::path::{Path, PathBuf};
+
+/// `Result` with [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong. [`Error::exit_code`] maps it to the process exit code.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file's content is not what it should be (exit 65).
+    #[error("{}: {problem}", .path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        problem: FormatProblem,
+    },
+    /// Data handed to the library is not what it should be (exit 65).
+    #[error(transparent)]
+    Data(#[from] FormatProblem),
+    /// An input does not exist or cannot be read (exit 66).
+    #[error("{}: cannot read it ({source}); check the path and its permissions", .path.display())]
+    Input {
+        /// The file or directory.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// The command or recipe contradicts itself or does not fit the model (exit 2).
+    #[error(transparent)]
+    Usage(#[from] UsageError),
+    /// No such device, or it failed (exit 69 or 75).
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The output cannot be created (exit 73).
+    #[error("{}: cannot create the output ({source}); {advice}", .path.display())]
+    Create {
+        /// The output.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// The output exists and `--force` was not given (exit 73).
+    #[error("{}: already exists; pass --force to replace it", .path.display())]
+    Exists {
+        /// The output.
+        path: PathBuf,
+    },
+    /// The output is the input (exit 2).
+    #[error("{}: is the input too; choose another output path", .path.display())]
+    OutputIsInput {
+        /// The output.
+        path: PathBuf,
+    },
+    /// Not enough room for the output (exit 73).
+    #[error("{}: needs {needed} bytes and its file system has {available} free; free some space or choose another folder", .path.display())]
+    NoSpace {
+        /// The folder.
+        path: PathBuf,
+        /// Bytes that the output takes.
+        needed: u64,
+        /// Bytes that are free.
+        available: u64,
+    },
+    /// Another run is writing the same output (exit 75).
+    #[error("{}: another tensorpress is writing it; wait for that run to end", .path.display())]
+    Locked {
+        /// The output.
+        path: PathBuf,
+    },
+    /// Writing failed part-way; the old output stands (exit 74).
+    #[error("{}: writing failed ({source}); nothing was replaced", .path.display())]
+    Write {
+        /// The output.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// A comparison or self-check failed (exit 1).
+    #[error("check failed: {what}")]
+    Check {
+        /// Which check, with the figure and its bound.
+        what: String,
+    },
+    /// Standard output could not be written (exit 74), a closed pipe excepted.
+    #[error("standard output: {source}")]
+    Stdout {
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// A defect in tensorpress itself (exit 70).
+    #[error("internal error: {what}; please report it")]
+    Bug {
+        /// Which promise was broken.
+        what: &'static str,
+    },
+}
+
+impl Error {
+    /// The process exit code: those of `sysexits.h`, with 1 for a failed check and 2 for usage.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Check { .. } => 1,
+            Self::Usage(_) | Self::OutputIsInput { .. } => 2,
+            Self::Format { .. } | Self::Data(_) => 65,
+            Self::Input { .. } => 66,
+            Self::Device(e) => e.exit_code(),
+            Self::Bug { .. } => 70,
+            Self::Create { .. } | Self::Exists { .. } | Self::NoSpace { .. } => 73,
+            Self::Write { .. } | Self::Stdout { .. } => 74,
+            Self::Locked { .. } => 75,
+        }
+    }
+
+    /// Adds the file to an error about its content.
+    #[must_use]
+    pub fn in_file(self, path: &Path) -> Self {
+        match self {
+            Self::Data(problem) => Self::Format { path: path.to_owned(), problem },
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Files: safetensors, model directories, atomic writing.

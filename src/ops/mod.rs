@@ -1,0 +1,1 @@
+//! The public operations; see the table.
