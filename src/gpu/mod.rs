@@ -1,1 +1,20 @@
-//! The wgpu runtime.
+//! The wgpu runtime: adapter choice, context, shaders, pipelines, buffers, recording, readback.
+//!
+//! A [`Recorder`] takes uploads, dispatches and downloads as data and submits them at once;
+//! [`Pending`] waits for the results. Everything may be used from several threads.
+
+mod adapter;
+mod buffers;
+mod context;
+mod grid;
+mod pipeline;
+mod recorder;
+mod shader;
+
+pub use adapter::{AdapterDescription, DeviceChoice, list};
+pub use buffers::Buffer;
+pub use context::{Gpu, GpuOptions};
+pub use grid::Grid;
+pub use pipeline::Kernel;
+pub use recorder::{Outcome, Pending, Recorder};
+pub use shader::{ShaderError, expand, sources};

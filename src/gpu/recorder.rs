@@ -1,0 +1,407 @@
+//! Work as data: uploads, dispatches and downloads, recorded, then submitted at once.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
+
+use super::buffers::{Buffer, Role};
+use super::context::Gpu;
+use super::grid::Grid;
+use super::pipeline::{Kernel, Pipeline};
+use crate::error::{DeviceError, Result};
+use std::sync::Arc;
+
+/// How long one submit may take before the device counts as hung.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+enum Command {
+    Copy { source: Buffer, target: Buffer, bytes: u64 },
+    Clear(Buffer),
+    Dispatch { pipeline: Arc<Pipeline>, bindings: Vec<(u32, Buffer)>, grid: Grid },
+}
+
+/// Collects commands; [`Recorder::submit`] runs them in order.
+pub struct Recorder {
+    gpu: Gpu,
+    commands: Vec<Command>,
+    uploads: Vec<Buffer>,
+    downloads: Vec<(Buffer, usize)>,
+    timed: bool,
+}
+
+impl Recorder {
+    pub(super) fn new(gpu: Gpu) -> Self {
+        Self { gpu, commands: vec![], uploads: vec![], downloads: vec![], timed: false }
+    }
+
+    /// Measures the device time from the first dispatch to the last, where the adapter can.
+    pub fn timed(&mut self) {
+        self.timed = self.gpu.has_timestamps();
+    }
+
+    /// A buffer on the device of at least `bytes`, content arbitrary.
+    ///
+    /// # Errors
+    /// [`DeviceError::Limit`] or [`DeviceError::OutOfMemory`].
+    pub fn storage(&mut self, bytes: u64) -> Result<Buffer> {
+        self.gpu.buffer(Role::Storage, bytes)
+    }
+
+    /// A buffer of zeros.
+    ///
+    /// # Errors
+    /// As [`Recorder::storage`].
+    pub fn zeros(&mut self, bytes: u64) -> Result<Buffer> {
+        let buffer = self.storage(bytes)?;
+        self.commands.push(Command::Clear(buffer.clone()));
+        Ok(buffer)
+    }
+
+    /// A buffer that holds `bytes`, zero padded to a multiple of 16.
+    ///
+    /// # Errors
+    /// As [`Recorder::storage`].
+    pub fn upload(&mut self, bytes: &[u8]) -> Result<Buffer> {
+        let target = self.storage(bytes.len() as u64)?;
+        let source = self.gpu.buffer(Role::Upload, bytes.len() as u64)?;
+        self.gpu.scoped("uploading", || {
+            let whole = bytes.len() & !15;
+            let mut tail = [0_u8; 16];
+            tail[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
+            // The pool keeps upload buffers mapped; only a lost device unmaps one.
+            if let Ok(mut view) = source.lease.raw().get_mapped_range_mut(..source.size) {
+                view.slice(..whole).copy_from_slice(&bytes[..whole]);
+                if source.size as usize > whole {
+                    view.slice(whole..whole + 16).copy_from_slice(&tail);
+                }
+            } else {
+                source.lease.spoiled.store(true, Ordering::Relaxed);
+            }
+        })?;
+        if source.lease.spoiled.load(Ordering::Relaxed) {
+            return Err(self.gpu.lost("an upload buffer is not mapped"));
+        }
+        let bytes = source.size;
+        self.uploads.push(source.clone());
+        self.commands.push(Command::Copy { source, target: target.clone(), bytes });
+        Ok(target)
+    }
+
+    /// Runs `kernel` on `bindings` (binding 0, 1, …; `params` goes last) for `items` pieces of
+    /// work at `per_workgroup` each. Nothing is recorded for no items.
+    ///
+    /// # Errors
+    /// A [`DeviceError`] where the pipeline cannot be made or the grid is too large.
+    pub fn dispatch(
+        &mut self,
+        kernel: &Kernel,
+        bindings: &[&Buffer],
+        params: &[u32],
+        items: u64,
+        per_workgroup: u64,
+    ) -> Result<()> {
+        let mut all: Vec<(u32, &Buffer)> = (0..).zip(bindings.iter().copied()).collect();
+        let params = self.upload(bytemuck::cast_slice(params))?;
+        all.push((all.len() as u32, &params));
+        self.dispatch_at(kernel, &all, items, per_workgroup)
+    }
+
+    /// [`Recorder::dispatch`] without parameters and with explicit binding numbers, which must
+    /// be those that the entry point uses.
+    ///
+    /// # Errors
+    /// As [`Recorder::dispatch`].
+    pub fn dispatch_at(
+        &mut self,
+        kernel: &Kernel,
+        bindings: &[(u32, &Buffer)],
+        items: u64,
+        per_workgroup: u64,
+    ) -> Result<()> {
+        if items == 0 {
+            return Ok(());
+        }
+        let grid = Grid::cover(items, per_workgroup).ok_or_else(|| DeviceError::Limit {
+            adapter: self.gpu.label().to_owned(),
+            what: "a dispatch in workgroups",
+            needed: items.div_ceil(per_workgroup),
+            limit: 65_535 * 65_535,
+        })?;
+        let pipeline = self.gpu.pipeline(kernel)?;
+        let bindings = bindings.iter().map(|(number, buffer)| (*number, (*buffer).clone()));
+        self.commands.push(Command::Dispatch { pipeline, bindings: bindings.collect(), grid });
+        Ok(())
+    }
+
+    /// Asks for the first `bytes` of `source` as they are at this point; [`Pending::wait`] gives
+    /// the downloads in the order of these calls.
+    ///
+    /// # Errors
+    /// As [`Recorder::storage`].
+    pub fn download(&mut self, source: &Buffer, bytes: usize) -> Result<()> {
+        let target = self.gpu.buffer(Role::Download, bytes as u64)?;
+        self.commands.push(Command::Copy {
+            source: source.clone(),
+            target: target.clone(),
+            bytes: (bytes as u64).next_multiple_of(4),
+        });
+        self.downloads.push((target, bytes));
+        Ok(())
+    }
+
+    /// Submits everything at once.
+    ///
+    /// # Errors
+    /// A [`DeviceError`] where the driver refuses or the device is lost.
+    pub fn submit(self) -> Result<Pending> {
+        let Self { gpu, commands, uploads, downloads, timed } = self;
+        gpu.check()?;
+        let clock = timed.then(|| Clock::new(&gpu)).transpose()?;
+        // Until a mapping is known to have succeeded its buffer must not be reused.
+        let lent = uploads.iter().chain(downloads.iter().map(|(buffer, _)| buffer));
+        for buffer in lent.chain(clock.iter().map(|clock| &clock.ticks)) {
+            buffer.lease.spoiled.store(true, Ordering::Relaxed);
+        }
+        let submission = gpu.scoped("submitting", || {
+            for upload in &uploads {
+                upload.lease.raw().unmap();
+            }
+            let encoder = encode(&gpu, &commands, clock.as_ref());
+            gpu.inner.queue.submit([encoder.finish()])
+        })?;
+        // Mapping is asked for at once, so that one poll serves all of it. Upload buffers are
+        // mapped again before they go back to the pool.
+        let mapped = |buffer: &Buffer, mode| {
+            let (sender, receiver) = oneshot_channel();
+            buffer.lease.raw().map_async(mode, .., move |result| {
+                let _ = sender.send(result);
+            });
+            receiver
+        };
+        let (up, down, ticks) = gpu.scoped("mapping", || {
+            let up: Vec<_> = uploads.iter().map(|b| mapped(b, wgpu::MapMode::Write)).collect();
+            let down: Vec<_> =
+                downloads.iter().map(|(b, _)| mapped(b, wgpu::MapMode::Read)).collect();
+            let ticks = clock.as_ref().map(|c| mapped(&c.ticks, wgpu::MapMode::Read));
+            (up, down, ticks)
+        })?;
+        Ok(Pending {
+            gpu,
+            submission,
+            uploads: uploads.into_iter().zip(up).collect(),
+            downloads: downloads.into_iter().zip(down).collect(),
+            clock: clock.zip(ticks),
+            _commands: commands,
+        })
+    }
+
+    /// [`Recorder::submit`] and [`Pending::wait`].
+    ///
+    /// # Errors
+    /// As those.
+    pub fn run(self) -> Result<Outcome> {
+        self.submit()?.wait()
+    }
+}
+
+fn encode(gpu: &Gpu, commands: &[Command], clock: Option<&Clock>) -> wgpu::CommandEncoder {
+    let device = &gpu.inner.device;
+    let mut encoder = device.create_command_encoder(&Default::default());
+    let dispatches = |c: &Command| matches!(c, Command::Dispatch { .. });
+    let first = commands.iter().position(dispatches);
+    let last = commands.iter().rposition(dispatches);
+    let mut at = 0;
+    while at < commands.len() {
+        match &commands[at] {
+            Command::Copy { source, target, bytes } => {
+                encoder.copy_buffer_to_buffer(
+                    source.lease.raw(),
+                    0,
+                    target.lease.raw(),
+                    0,
+                    Some(*bytes),
+                );
+                at += 1;
+            }
+            Command::Clear(buffer) => {
+                encoder.clear_buffer(buffer.lease.raw(), 0, Some(buffer.size));
+                at += 1;
+            }
+            Command::Dispatch { .. } => {
+                let end = at + commands[at..].iter().take_while(|c| dispatches(c)).count();
+                let timestamps = clock.map(|clock| wgpu::ComputePassTimestampWrites {
+                    query_set: &clock.set,
+                    beginning_of_pass_write_index: (first == Some(at)).then_some(0),
+                    end_of_pass_write_index: (last == Some(end - 1)).then_some(1),
+                });
+                let timestamps = timestamps.filter(|t| {
+                    t.beginning_of_pass_write_index.is_some() || t.end_of_pass_write_index.is_some()
+                });
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                    label: None,
+                    timestamp_writes: timestamps,
+                });
+                for command in &commands[at..end] {
+                    let Command::Dispatch { pipeline, bindings, grid } = command else { continue };
+                    let entries: Vec<_> = bindings
+                        .iter()
+                        .map(|(binding, buffer)| wgpu::BindGroupEntry {
+                            binding: *binding,
+                            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                                buffer: buffer.lease.raw(),
+                                offset: 0,
+                                size: std::num::NonZeroU64::new(buffer.size),
+                            }),
+                        })
+                        .collect();
+                    let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+                        label: Some(&pipeline.key),
+                        layout: &pipeline.layout,
+                        entries: &entries,
+                    });
+                    pass.set_pipeline(&pipeline.compute);
+                    pass.set_bind_group(0, &group, &[]);
+                    pass.dispatch_workgroups(grid.x, grid.y, 1);
+                }
+                at = end;
+            }
+        }
+    }
+    if let Some(clock) = clock {
+        encoder.resolve_query_set(&clock.set, 0..2, &clock.resolved, 0);
+        encoder.copy_buffer_to_buffer(&clock.resolved, 0, clock.ticks.lease.raw(), 0, Some(16));
+    }
+    encoder
+}
+
+/// Two timestamps around the dispatches.
+struct Clock {
+    set: wgpu::QuerySet,
+    resolved: wgpu::Buffer,
+    ticks: Buffer,
+}
+
+impl Clock {
+    fn new(gpu: &Gpu) -> Result<Self> {
+        let ticks = gpu.buffer(Role::Download, 16)?;
+        gpu.scoped("creating a timer", || Self {
+            set: gpu.inner.device.create_query_set(&wgpu::QuerySetDescriptor {
+                label: Some("timer"),
+                ty: wgpu::QueryType::Timestamp,
+                count: 2,
+            }),
+            resolved: gpu.inner.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("timer"),
+                size: 16,
+                usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
+                mapped_at_creation: false,
+            }),
+            ticks,
+        })
+    }
+}
+
+type Mapping = OneshotReceiver<Result<(), wgpu::BufferAsyncError>>;
+
+/// Submitted work.
+pub struct Pending {
+    gpu: Gpu,
+    submission: wgpu::SubmissionIndex,
+    uploads: Vec<(Buffer, Mapping)>,
+    downloads: Vec<((Buffer, usize), Mapping)>,
+    clock: Option<(Clock, Mapping)>,
+    /// Keeps the buffers out of the pool until the device is done with them.
+    _commands: Vec<Command>,
+}
+
+/// What a submit gave.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// The downloads, in the order they were asked for.
+    pub downloads: Vec<Vec<u8>>,
+    /// Device time of the dispatches, where it was asked for and the adapter measures it.
+    pub device_time: Option<Duration>,
+}
+
+impl Pending {
+    /// Blocks until the work is done.
+    ///
+    /// # Errors
+    /// [`DeviceError::Lost`] where the device is lost or hangs.
+    pub fn wait(self) -> Result<Outcome> {
+        pollster::block_on(self.receive())
+    }
+
+    /// [`Pending::wait`] for async callers; on native platforms it polls the device itself.
+    ///
+    /// # Errors
+    /// As [`Pending::wait`].
+    pub async fn receive(self) -> Result<Outcome> {
+        let Self { gpu, submission, uploads, downloads, clock, _commands } = self;
+        gpu.inner
+            .device
+            .poll(wgpu::PollType::Wait {
+                submission_index: Some(submission),
+                timeout: Some(PATIENCE),
+            })
+            .map_err(|e| gpu.lost(&e.to_string()))?;
+        gpu.check()?;
+        for (buffer, mapping) in uploads {
+            settle(&gpu, mapping).await?;
+            buffer.lease.spoiled.store(false, Ordering::Relaxed);
+        }
+        let mut outcome = Outcome::default();
+        for ((buffer, bytes), mapping) in downloads {
+            settle(&gpu, mapping).await?;
+            outcome.downloads.push(read(&gpu, &buffer, bytes)?);
+            buffer.lease.spoiled.store(false, Ordering::Relaxed);
+        }
+        if let Some((clock, mapping)) = clock {
+            settle(&gpu, mapping).await?;
+            let ticks = read(&gpu, &clock.ticks, 16)?;
+            clock.ticks.lease.spoiled.store(false, Ordering::Relaxed);
+            outcome.device_time = elapsed(&ticks, gpu.inner.queue.get_timestamp_period());
+        }
+        Ok(outcome)
+    }
+}
+
+async fn settle(gpu: &Gpu, mapping: Mapping) -> Result<()> {
+    match mapping.receive().await {
+        Some(Ok(())) => Ok(()),
+        Some(Err(error)) => Err(gpu.lost(&error.to_string())),
+        None => Err(gpu.lost("a mapping was dropped")),
+    }
+}
+
+fn read(gpu: &Gpu, buffer: &Buffer, bytes: usize) -> Result<Vec<u8>> {
+    let raw = buffer.lease.raw();
+    let data = match raw.get_mapped_range(..buffer.size) {
+        Ok(view) => view[..bytes].to_vec(),
+        Err(error) => return Err(gpu.lost(&error.to_string())),
+    };
+    raw.unmap();
+    Ok(data)
+}
+
+/// Some drivers answer with zeros or run backwards; such readings are no measurement.
+fn elapsed(ticks: &[u8], period_ns: f32) -> Option<Duration> {
+    let tick = |at: usize| u64::from_le_bytes(ticks[at..at + 8].try_into().expect("eight bytes"));
+    let (begin, end) = (tick(0), tick(8));
+    let ticks = end.checked_sub(begin).filter(|t| *t > 0 && begin > 0)?;
+    Some(Duration::from_nanos((ticks as f64 * f64::from(period_ns)) as u64))
+}
+
+impl Gpu {
+    /// The error of a device that no longer answers, with the driver's reason where it gave one.
+    pub(super) fn lost(&self, reason: &str) -> crate::Error {
+        match self.check() {
+            Err(error) => error,
+            Ok(()) => {
+                DeviceError::Lost { adapter: self.label().to_owned(), reason: reason.to_owned() }
+                    .into()
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The sparse-bitmask form: which weights are not zero, and those alone.
+
+use super::{Backend, download, element_words, kernel, rows, words};
+use crate::cpu::{self, bitmask::Bitmask};
+use crate::error::{FormatProblem, Result};
+use crate::gpu::Gpu;
+use crate::tensor::{DType, FloatType};
+
+/// Encodes rows of `cols` weights.
+///
+/// # Errors
+/// [`FormatProblem::ShapeSize`] where `data` is not whole rows, or a device error.
+pub fn encode(backend: &Backend, float: FloatType, data: &[u8], cols: usize) -> Result<Bitmask> {
+    let rows = rows(float, data, cols)?;
+    let gpu = match backend {
+        Backend::Cpu => return Ok(cpu::bitmask::encode(float, data, cols)),
+        Backend::Gpu(gpu) => gpu,
+    };
+    if rows == 0 {
+        return Ok(Bitmask::default());
+    }
+    let words_per_row = cols.div_ceil(32);
+    let total = rows * words_per_row;
+    let params = [(rows * cols) as u32, cols as u32, words_per_row as u32, total as u32];
+
+    let mut recorder = gpu.recorder();
+    let weights = recorder.upload(data)?;
+    let mask = recorder.storage(total as u64 * 4)?;
+    let params = recorder.upload(bytemuck::cast_slice(&params))?;
+    let find = kernel("bitmask.wgsl", "bitmask_mask", float);
+    recorder.dispatch_at(&find, &[(0, &weights), (1, &mask), (5, &params)], total as u64, 256)?;
+    recorder.download(&mask, total * 4)?;
+    let found = words(&recorder.run()?.downloads[0]);
+
+    let (offsets, kept) = prefix_sum(&found);
+    let mut recorder = gpu.recorder();
+    let offset_buffer = recorder.upload(bytemuck::cast_slice(&offsets))?;
+    let kept_bytes = kept as usize * float.size();
+    let compressed = recorder.zeros(kept_bytes as u64)?;
+    let scatter = kernel("bitmask.wgsl", "bitmask_scatter", float);
+    let bindings = [(0, &weights), (1, &mask), (2, &offset_buffer), (3, &compressed), (5, &params)];
+    recorder.dispatch_at(&scatter, &bindings, total as u64, 256)?;
+    recorder.download(&compressed, kept_bytes)?;
+    let compressed = recorder.run()?.downloads.swap_remove(0);
+
+    let bytes_per_row = cols.div_ceil(8);
+    Ok(Bitmask {
+        compressed,
+        bitmask: found
+            .chunks_exact(words_per_row)
+            .flat_map(|row| row.iter().flat_map(|w| w.to_le_bytes()).take(bytes_per_row))
+            .collect(),
+        row_offsets: offsets.iter().step_by(words_per_row).map(|o| i64::from(*o)).collect(),
+    })
+}
+
+/// Kept weights before each mask word, and in all.
+fn prefix_sum(mask: &[u32]) -> (Vec<u32>, u32) {
+    let mut total = 0;
+    let offsets = mask
+        .iter()
+        .map(|word| {
+            let before = total;
+            total += word.count_ones();
+            before
+        })
+        .collect();
+    (offsets, total)
+}
+
+/// Decodes; kept weights go back to their places and the rest is +0.
+///
+/// # Errors
+/// [`FormatProblem::ShapeSize`] where the parts do not fit each other, or a device error.
+pub fn decode(backend: &Backend, float: FloatType, mask: &Bitmask, cols: usize) -> Result<Vec<u8>> {
+    check(float, mask, cols)?;
+    match backend {
+        Backend::Cpu => Ok(cpu::bitmask::decode(float, mask, cols)),
+        Backend::Gpu(_) if mask.row_offsets.is_empty() || cols == 0 => Ok(vec![]),
+        Backend::Gpu(gpu) => gather(gpu, float, mask, cols),
+    }
+}
+
+/// The reference and the kernel trust the counts, so files are not: every row must start where
+/// the mask says.
+fn check(float: FloatType, mask: &Bitmask, cols: usize) -> Result<()> {
+    let bytes_per_row = cols.div_ceil(8);
+    let rows = mask.row_offsets.len();
+    let problem = |dtype, bytes: usize| {
+        Err(FormatProblem::ShapeSize { shape: vec![rows, cols], dtype, bytes: bytes as u64 }.into())
+    };
+    if mask.bitmask.len() != rows * bytes_per_row {
+        return problem(DType::U8, mask.bitmask.len());
+    }
+    let mut before = 0_i64;
+    for (row, offset) in mask.row_offsets.iter().enumerate() {
+        let bytes = &mask.bitmask[row * bytes_per_row..][..bytes_per_row];
+        let beyond = bytes.last().is_some_and(|b| cols % 8 != 0 && b >> (cols % 8) != 0);
+        if *offset != before || beyond {
+            return problem(DType::I64, rows * 8);
+        }
+        before += bytes.iter().map(|b| i64::from(b.count_ones())).sum::<i64>();
+    }
+    if mask.compressed.len() as i64 != before * float.size() as i64 {
+        return problem(float.dtype(), mask.compressed.len());
+    }
+    Ok(())
+}
+
+fn gather(gpu: &Gpu, float: FloatType, mask: &Bitmask, cols: usize) -> Result<Vec<u8>> {
+    let rows = mask.row_offsets.len();
+    let words_per_row = cols.div_ceil(32);
+    let masks: Vec<u32> = mask
+        .bitmask
+        .chunks_exact(cols.div_ceil(8))
+        .flat_map(|row| {
+            row.chunks(4).map(|part| {
+                let mut word = [0; 4];
+                word[..part.len()].copy_from_slice(part);
+                u32::from_le_bytes(word)
+            })
+        })
+        .collect();
+    let (offsets, _) = prefix_sum(&masks);
+    let count = rows * cols;
+    let total = element_words(float, count);
+    let params = [count as u32, cols as u32, words_per_row as u32, total as u32];
+    download(gpu, count * float.size(), |recorder| {
+        let kept = recorder.upload(&mask.compressed)?;
+        let masks = recorder.upload(bytemuck::cast_slice(&masks))?;
+        let offsets = recorder.upload(bytemuck::cast_slice(&offsets))?;
+        let dense = recorder.storage(total as u64 * 4)?;
+        let params = recorder.upload(bytemuck::cast_slice(&params))?;
+        let kernel = kernel("bitmask.wgsl", "bitmask_gather", float);
+        let bindings = [(0, &kept), (1, &masks), (2, &offsets), (4, &dense), (5, &params)];
+        recorder.dispatch_at(&kernel, &bindings, total as u64, 256)?;
+        Ok(dense)
+    })
+}
