@@ -1,4 +1,6 @@
 //! Packed codes back to weights.
+use super::quantize::{Coding, row_segment_len, segment_index};
+use super::{convert, pack};
 use crate::scheme::{QuantParams, QuantScheme};
 use crate::tensor::FloatType;
 
@@ -11,5 +13,21 @@ pub fn dense(
     params: &QuantParams,
     scheme: &QuantScheme,
 ) -> Vec<u8> {
-    todo!("{float:?} {} {rows} {cols} {params:?} {scheme:?}", words.len())
+    let mut out = Vec::with_capacity(rows * cols * float.size());
+    if rows * cols == 0 {
+        return out;
+    }
+    let mut codes = vec![0; cols];
+    let mut values = vec![0.0; cols];
+    let size = row_segment_len(cols, scheme);
+    for (row, words) in words.chunks_exact(scheme.words_per_row(cols)).take(rows).enumerate() {
+        pack::unpack_row(words, scheme.bits, &mut codes);
+        let segments = codes.chunks(size).zip(values.chunks_mut(size));
+        for (group, (codes, values)) in segments.enumerate() {
+            let index = segment_index(row, group, cols, scheme);
+            Coding::new(float, params, index, scheme).decode(codes, values);
+        }
+        convert::encode_rounded(float, &values, &mut out);
+    }
+    out
 }

@@ -1,8 +1,115 @@
 //! Magnitude statistics.
-use crate::scheme::SegmentStats;
-use crate::tensor::FloatType;
+use super::convert::{self, BLOCK, INFINITE_KEY, KEY_MASK};
+use crate::scheme::{Granularity, SegmentStats};
+use crate::tensor::{FloatType, Matrix};
+use multiversion::multiversion;
 
 /// Statistics of each run of `segment_len` consecutive elements of `data`; the last may be short.
 pub fn segments(float: FloatType, data: &[u8], segment_len: usize) -> Vec<SegmentStats> {
-    todo!("{float:?} {} {segment_len}", data.len())
+    if data.is_empty() {
+        return Vec::new();
+    }
+    let mut buffer = vec![0.0; BLOCK.min(segment_len)];
+    data.chunks(segment_len * float.size()).map(|s| segment(float, s, &mut buffer)).collect()
+}
+
+/// Statistics of each segment of `weights`, in row-major order; the last group of a row may be
+/// short. There is one a tensor and one a row even where these are empty.
+pub fn matrix(weights: Matrix<'_>, granularity: Granularity) -> Vec<SegmentStats> {
+    let row_bytes = weights.cols * weights.float.size();
+    match granularity {
+        Granularity::Tensor if weights.is_empty() => vec![SegmentStats::default()],
+        Granularity::Tensor => segments(weights.float, weights.data, weights.len()),
+        Granularity::Channel if weights.is_empty() => vec![SegmentStats::default(); weights.rows],
+        Granularity::Channel => segments(weights.float, weights.data, weights.cols),
+        Granularity::Group(_) if weights.is_empty() => Vec::new(),
+        Granularity::Group(size) => weights
+            .data
+            .chunks(row_bytes)
+            .flat_map(|row| segments(weights.float, row, size))
+            .collect(),
+    }
+}
+
+fn segment(float: FloatType, data: &[u8], buffer: &mut [f32]) -> SegmentStats {
+    let mut partial = Partial::default();
+    for block in data.chunks(buffer.len() * float.size()) {
+        let values = &mut buffer[..block.len() / float.size()];
+        convert::decode(float, block, values);
+        partial.add(values);
+    }
+    partial.finish()
+}
+
+const LANES: usize = 16;
+
+/// Running statistics, a lane each; the order of the values cannot matter.
+pub(super) struct Partial {
+    min: [i32; LANES],
+    max: [i32; LANES],
+    non_finite: u64,
+    zeros: u64,
+    len: u64,
+}
+
+impl Default for Partial {
+    fn default() -> Self {
+        let (min, max) = ([i32::MAX; LANES], [i32::MIN; LANES]);
+        Self { min, max, non_finite: 0, zeros: 0, len: 0 }
+    }
+}
+
+impl Partial {
+    pub(super) fn add(&mut self, values: &[f32]) {
+        // The counters of one call are 32 bits wide, for speed.
+        for block in values.chunks(1 << 24) {
+            add(self, block);
+        }
+    }
+
+    pub(super) fn finish(&self) -> SegmentStats {
+        let (non_finite, zeros) = (self.non_finite, self.zeros);
+        if self.non_finite == self.len {
+            return SegmentStats { non_finite, zeros, ..SegmentStats::default() };
+        }
+        let min = f32::from_bits(ordered(self.min.into_iter().min().expect("lanes")) as u32);
+        let max = f32::from_bits(ordered(self.max.into_iter().max().expect("lanes")) as u32);
+        SegmentStats { min, max, abs_max: min.abs().max(max.abs()), non_finite, zeros }
+    }
+}
+
+/// Maps `f32` bits to integers of the same order, with -0 just below +0; its own inverse.
+#[inline(always)]
+fn ordered(bits: i32) -> i32 {
+    bits ^ ((bits >> 31) & KEY_MASK as i32)
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn add(partial: &mut Partial, values: &[f32]) {
+    let (mut min, mut max) = (partial.min, partial.max);
+    let (mut non_finite, mut zeros) = ([0_u32; LANES], [0_u32; LANES]);
+    let mut lane = |i: usize, value: f32| {
+        let bits = value.to_bits();
+        let key = bits & KEY_MASK;
+        let infinite = key >= INFINITE_KEY;
+        let order = ordered(bits as i32);
+        min[i] = min[i].min(if infinite { i32::MAX } else { order });
+        max[i] = max[i].max(if infinite { i32::MIN } else { order });
+        non_finite[i] += u32::from(infinite);
+        zeros[i] += u32::from(key == 0);
+    };
+    let chunks = values.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (i, &value) in chunk.iter().enumerate() {
+            lane(i, value);
+        }
+    }
+    for (i, &value) in rest.iter().enumerate() {
+        lane(i, value);
+    }
+    (partial.min, partial.max) = (min, max);
+    partial.non_finite += non_finite.iter().map(|n| u64::from(*n)).sum::<u64>();
+    partial.zeros += zeros.iter().map(|n| u64::from(*n)).sum::<u64>();
+    partial.len += values.len() as u64;
 }
