@@ -65,14 +65,15 @@ fn quant_params(
                 step = params.largest;
             }
         }
-        if step == 0u {
-            step = params.epsilon;
-        }
     }
-    scale[segment] = step;
+    scale[segment] = select(step, params.epsilon, step == 0u);
 
     var zero = 0;
-    if params.asymmetric != 0u {
+    if params.asymmetric != 0u && step == 0u {
+        // compressed-tensors replaces a step of 0 only after it has divided by it: 0 / 0 becomes
+        // the zero point 0, and -x / 0 the largest one.
+        zero = select(params.qmax, 0, below == 0u);
+    } else if params.asymmetric != 0u {
         let quotient = bitcast<f32>(step_round(divide_magnitudes(below, step)));
         let shifted = f32(params.qmin) + quotient;
         let value = bitcast<f32>(step_round(bitcast<u32>(shifted)));
