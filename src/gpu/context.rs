@@ -1,7 +1,9 @@
 //! An open device: limits, captured errors, loss, and what is shared between recordings.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use super::adapter::{self, DeviceChoice};
 use super::buffers::Pool;
@@ -19,6 +21,9 @@ pub struct GpuOptions {
     /// Moves the estimates of kernels that settle rounding exactly by so many ULP. Results must
     /// not change; tests prove it.
     pub perturb_ulp: i32,
+    /// Measure the device time of every submit, where the adapter can; see
+    /// [`Gpu::take_device_time`].
+    pub timed: bool,
 }
 
 /// An open GPU. Cheap to clone; usable from several threads.
@@ -38,6 +43,7 @@ pub(super) struct Inner {
     pub pool: Pool,
     pub pipelines: Mutex<HashMap<String, Arc<Pipeline>>>,
     pub faults: Arc<Mutex<Faults>>,
+    pub device_nanos: AtomicU64,
 }
 
 /// What the driver said outside of any error scope.
@@ -116,6 +122,7 @@ impl Gpu {
             options,
             limits,
             faults,
+            device_nanos: AtomicU64::new(0),
         };
         Ok(Some(Self { inner: Arc::new(inner) }))
     }
@@ -138,6 +145,13 @@ impl Gpu {
     /// Whether dispatches can be timed on the device.
     pub fn has_timestamps(&self) -> bool {
         self.inner.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
+    }
+
+    /// Device time of the dispatches since the last call; `None` where nothing was measured:
+    /// the device was not opened with [`GpuOptions::timed`], or it has no usable timestamps.
+    pub fn take_device_time(&self) -> Option<Duration> {
+        let nanos = self.inner.device_nanos.swap(0, Ordering::Relaxed);
+        (nanos > 0).then(|| Duration::from_nanos(nanos))
     }
 
     /// Bytes that one buffer may hold: the binding limit, and at most 1 GiB.

@@ -36,6 +36,19 @@ impl Kernel {
         }
         key
     }
+
+    /// Names of the fields of the shader's `Params`, in order; all are 32 bits wide. A test holds
+    /// this against naga's reading of the file.
+    pub fn param_names(&self) -> Vec<String> {
+        let source = shader::expand(self.file).unwrap_or_default();
+        let fields = source.split("struct Params {").nth(1).and_then(|s| s.split('}').next());
+        fields
+            .unwrap_or_default()
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .filter_map(|line| line.split_once(':').map(|(name, _)| name.trim().to_owned()))
+            .collect()
+    }
 }
 
 impl Gpu {

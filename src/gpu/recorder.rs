@@ -32,7 +32,8 @@ pub struct Recorder {
 
 impl Recorder {
     pub(super) fn new(gpu: Gpu) -> Self {
-        Self { gpu, commands: vec![], uploads: vec![], downloads: vec![], timed: false }
+        let timed = gpu.inner.options.timed && gpu.has_timestamps();
+        Self { gpu, commands: vec![], uploads: vec![], downloads: vec![], timed }
     }
 
     /// Measures the device time from the first dispatch to the last, where the adapter can.
@@ -97,14 +98,32 @@ impl Recorder {
         &mut self,
         kernel: &Kernel,
         bindings: &[&Buffer],
-        params: &[u32],
+        params: &[(&'static str, u32)],
         items: u64,
         per_workgroup: u64,
     ) -> Result<()> {
         let mut all: Vec<(u32, &Buffer)> = (0..).zip(bindings.iter().copied()).collect();
-        let params = self.upload(bytemuck::cast_slice(params))?;
+        let params = self.params(kernel, params)?;
         all.push((all.len() as u32, &params));
         self.dispatch_at(kernel, &all, items, per_workgroup)
+    }
+
+    /// A buffer with the parameters of `kernel`: the fields of its `Params` struct, in order.
+    ///
+    /// # Errors
+    /// As [`Recorder::storage`].
+    ///
+    /// # Panics
+    /// In debug builds, where the names are not those of the shader.
+    pub fn params(&mut self, kernel: &Kernel, params: &[(&'static str, u32)]) -> Result<Buffer> {
+        #[cfg(debug_assertions)]
+        {
+            let names: Vec<_> = params.iter().map(|p| p.0.to_owned()).collect();
+            assert_eq!(kernel.param_names(), names, "Params of {}", kernel.file);
+        }
+        let _ = kernel;
+        let values: Vec<u32> = params.iter().map(|p| p.1).collect();
+        self.upload(bytemuck::cast_slice(&values))
     }
 
     /// [`Recorder::dispatch`] without parameters and with explicit binding numbers, which must
@@ -362,6 +381,8 @@ impl Pending {
             let ticks = read(&gpu, &clock.ticks, 16)?;
             clock.ticks.lease.spoiled.store(false, Ordering::Relaxed);
             outcome.device_time = elapsed(&ticks, gpu.inner.queue.get_timestamp_period());
+            let nanos = outcome.device_time.map_or(0, |time| time.as_nanos() as u64);
+            gpu.inner.device_nanos.fetch_add(nanos, Ordering::Relaxed);
         }
         Ok(outcome)
     }

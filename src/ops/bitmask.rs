@@ -21,13 +21,13 @@ pub fn encode(backend: &Backend, float: FloatType, data: &[u8], cols: usize) -> 
     }
     let words_per_row = cols.div_ceil(32);
     let total = rows * words_per_row;
-    let params = [(rows * cols) as u32, cols as u32, words_per_row as u32, total as u32];
+    let params = params(rows * cols, cols, total);
 
     let mut recorder = gpu.recorder();
     let weights = recorder.upload(data)?;
     let mask = recorder.storage(total as u64 * 4)?;
-    let params = recorder.upload(bytemuck::cast_slice(&params))?;
     let find = kernel("bitmask.wgsl", "bitmask_mask", float);
+    let params = recorder.params(&find, &params)?;
     recorder.dispatch_at(&find, &[(0, &weights), (1, &mask), (5, &params)], total as u64, 256)?;
     recorder.download(&mask, total * 4)?;
     let found = words(&recorder.run()?.downloads[0]);
@@ -52,6 +52,15 @@ pub fn encode(backend: &Backend, float: FloatType, data: &[u8], cols: usize) -> 
             .collect(),
         row_offsets: offsets.iter().step_by(words_per_row).map(|o| i64::from(*o)).collect(),
     })
+}
+
+fn params(count: usize, cols: usize, words: usize) -> [(&'static str, u32); 4] {
+    [
+        ("count", count as u32),
+        ("cols", cols as u32),
+        ("words_per_row", cols.div_ceil(32) as u32),
+        ("words", words as u32),
+    ]
 }
 
 /// Kept weights before each mask word, and in all.
@@ -95,7 +104,7 @@ fn check(float: FloatType, mask: &Bitmask, cols: usize) -> Result<()> {
     let mut before = 0_i64;
     for (row, offset) in mask.row_offsets.iter().enumerate() {
         let bytes = &mask.bitmask[row * bytes_per_row..][..bytes_per_row];
-        let beyond = bytes.last().is_some_and(|b| cols % 8 != 0 && b >> (cols % 8) != 0);
+        let beyond = bytes.last().is_some_and(|b| !cols.is_multiple_of(8) && b >> (cols % 8) != 0);
         if *offset != before || beyond {
             return problem(DType::I64, rows * 8);
         }
@@ -109,7 +118,6 @@ fn check(float: FloatType, mask: &Bitmask, cols: usize) -> Result<()> {
 
 fn gather(gpu: &Gpu, float: FloatType, mask: &Bitmask, cols: usize) -> Result<Vec<u8>> {
     let rows = mask.row_offsets.len();
-    let words_per_row = cols.div_ceil(32);
     let masks: Vec<u32> = mask
         .bitmask
         .chunks_exact(cols.div_ceil(8))
@@ -124,14 +132,14 @@ fn gather(gpu: &Gpu, float: FloatType, mask: &Bitmask, cols: usize) -> Result<Ve
     let (offsets, _) = prefix_sum(&masks);
     let count = rows * cols;
     let total = element_words(float, count);
-    let params = [count as u32, cols as u32, words_per_row as u32, total as u32];
+    let params = params(count, cols, total);
     download(gpu, count * float.size(), |recorder| {
         let kept = recorder.upload(&mask.compressed)?;
         let masks = recorder.upload(bytemuck::cast_slice(&masks))?;
         let offsets = recorder.upload(bytemuck::cast_slice(&offsets))?;
         let dense = recorder.storage(total as u64 * 4)?;
-        let params = recorder.upload(bytemuck::cast_slice(&params))?;
         let kernel = kernel("bitmask.wgsl", "bitmask_gather", float);
+        let params = recorder.params(&kernel, &params)?;
         let bindings = [(0, &kept), (1, &masks), (2, &offsets), (4, &dense), (5, &params)];
         recorder.dispatch_at(&kernel, &bindings, total as u64, 256)?;
         Ok(dense)

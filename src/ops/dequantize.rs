@@ -20,13 +20,13 @@ pub(super) fn record(
     let words = element_words(float, rows * cols);
     let (segment_len, segments_per_row) = segmentation(scheme, cols);
     let values = [
-        (rows * cols) as u32,
-        words as u32,
-        cols as u32,
-        scheme.words_per_row(cols) as u32,
-        segment_len,
-        segments_per_row,
-        scheme.bits as u32,
+        ("count", (rows * cols) as u32),
+        ("words", words as u32),
+        ("cols", cols as u32),
+        ("words_per_row", scheme.words_per_row(cols) as u32),
+        ("segment_len", segment_len),
+        ("segments_per_row", segments_per_row),
+        ("bits", scheme.bits as u32),
     ];
     let result = recorder.storage(words as u64 * 4)?;
     recorder.dispatch(

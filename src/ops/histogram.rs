@@ -39,7 +39,14 @@ pub fn count_digit(
         let weights = recorder.upload(data)?;
         let counts = recorder.zeros(4 << digit.bits)?;
         let upper = digit.shift + digit.bits;
-        let params = [count, digit.shift, mask, upper, digit.prefix, CHUNK as u32];
+        let params = [
+            ("count", count),
+            ("shift", digit.shift),
+            ("mask", mask),
+            ("upper_shift", upper),
+            ("prefix", digit.prefix),
+            ("chunk", CHUNK as u32),
+        ];
         let kernel = kernel("histogram.wgsl", "histogram", float);
         recorder.dispatch(&kernel, &[&weights, &counts], &params, count.into(), CHUNK)?;
         Ok(counts)

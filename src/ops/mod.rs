@@ -5,6 +5,7 @@ mod backend;
 pub mod bitmask;
 pub mod dequantize;
 pub mod histogram;
+pub mod measure;
 pub mod pack;
 pub mod prune;
 pub mod prune_nm;

@@ -14,15 +14,28 @@ fn shape_error(cols: usize, dtype: DType, bytes: usize) -> crate::Error {
     FormatProblem::ShapeSize { shape: vec![cols], dtype, bytes: bytes as u64 }.into()
 }
 
+/// The kernels' parameters; `words` of the result first.
+type Params = [(&'static str, u32); 5];
+
+fn params(words: usize, cols: usize, bits: Bits, count: usize) -> Params {
+    [
+        ("words", words as u32),
+        ("cols", cols as u32),
+        ("words_per_row", (cols * bits as usize).div_ceil(32) as u32),
+        ("bits", bits as u32),
+        ("count", count as u32),
+    ]
+}
+
 fn record(
     recorder: &mut Recorder,
     kernel: &Kernel,
     source: &[u8],
-    params: [u32; 5],
+    params: &Params,
 ) -> Result<Buffer> {
     let source = recorder.upload(source)?;
-    let result = recorder.storage(u64::from(params[0]) * 4)?;
-    recorder.dispatch(kernel, &[&source, &result], &params, params[0].into(), 256)?;
+    let result = recorder.storage(u64::from(params[0].1) * 4)?;
+    recorder.dispatch(kernel, &[&source, &result], params, params[0].1.into(), 256)?;
     Ok(result)
 }
 
@@ -43,9 +56,9 @@ pub fn pack(backend: &Backend, codes: &[i8], cols: usize, bits: Bits) -> Result<
     };
     let words_per_row = (cols * bits as usize).div_ceil(32);
     let total = codes.len() / cols * words_per_row;
-    let params = [total as u32, cols as u32, words_per_row as u32, bits as u32, codes.len() as u32];
+    let params = params(total, cols, bits, codes.len());
     let bytes =
-        download(gpu, total * 4, |r| record(r, &PACK, bytemuck::cast_slice(codes), params))?;
+        download(gpu, total * 4, |r| record(r, &PACK, bytemuck::cast_slice(codes), &params))?;
     Ok(words(&bytes))
 }
 
@@ -67,7 +80,8 @@ pub fn unpack(backend: &Backend, stream: &[u32], cols: usize, bits: Bits) -> Res
     };
     let count = stream.len() / words_per_row * cols;
     let total = count.div_ceil(4);
-    let params = [total as u32, cols as u32, words_per_row as u32, bits as u32, count as u32];
-    let bytes = download(gpu, count, |r| record(r, &UNPACK, bytemuck::cast_slice(stream), params))?;
+    let params = params(total, cols, bits, count);
+    let bytes =
+        download(gpu, count, |r| record(r, &UNPACK, bytemuck::cast_slice(stream), &params))?;
     Ok(bytemuck::cast_vec(bytes))
 }

@@ -22,7 +22,7 @@ pub(super) fn record(
     // A pruned pad stays a pad, so whole vectors may be handled.
     let vectors = element_words(float, count).div_ceil(4) as u64;
     let ties_below = cut.ties_below.saturating_sub(first_index).min(count as u64);
-    let params = [vectors as u32, cut.key, ties_below as u32];
+    let params = [("vectors", vectors as u32), ("key", cut.key), ("ties_below", ties_below as u32)];
     recorder.dispatch(&kernel("prune.wgsl", "prune", float), &[weights], &params, vectors, VECTORS)
 }
 

@@ -18,7 +18,13 @@ pub(super) fn record(
 ) -> Result<Buffer> {
     let words = element_words(float, count);
     let result = recorder.storage(words as u64 * 4)?;
-    let params = [count as u32, cols as u32, pattern.keep as u32, pattern.of as u32, words as u32];
+    let params = [
+        ("count", count as u32),
+        ("cols", cols as u32),
+        ("keep", pattern.keep as u32),
+        ("block", pattern.of as u32),
+        ("words", words as u32),
+    ];
     let kernel = kernel("prune_nm.wgsl", "prune_nm", float);
     recorder.dispatch(&kernel, &[weights, &result], &params, words as u64, 256)?;
     Ok(result)

@@ -29,15 +29,15 @@ pub(super) fn record(
         Range::Multiplier(n) => (1.0, float.round(1.0 / n as f32)),
     };
     let params = [
-        segments as u32,
-        divisor.to_bits(),
-        fixed.to_bits(),
-        float.epsilon().to_bits(),
-        largest(float).to_bits(),
-        u32::from(!scheme.symmetric),
-        u32::from(scheme.arithmetic == Arithmetic::WeightType),
-        scheme.qmin() as u32,
-        scheme.qmax() as u32,
+        ("segments", segments as u32),
+        ("divisor", divisor.to_bits()),
+        ("fixed_scale", fixed.to_bits()),
+        ("epsilon", float.epsilon().to_bits()),
+        ("largest", largest(float).to_bits()),
+        ("asymmetric", u32::from(!scheme.symmetric)),
+        ("weight_type", u32::from(scheme.arithmetic == Arithmetic::WeightType)),
+        ("qmin", scheme.qmin() as u32),
+        ("qmax", scheme.qmax() as u32),
     ];
     let result = Recorded {
         scale: recorder.storage(segments as u64 * 4)?,

@@ -31,17 +31,20 @@ pub(super) fn record(
         Range::Full | Range::Narrow => 0.0,
     };
     let values = [
-        words as u32,
-        words_per_row as u32,
-        cols as u32,
-        segment_len,
-        segments_per_row,
-        scheme.bits as u32,
-        scheme.qmin() as u32,
-        scheme.qmax() as u32,
-        u32::from(!scheme.symmetric),
-        u32::from(scheme.arithmetic == Arithmetic::WeightType && float != FloatType::F32),
-        multiplier.to_bits(),
+        ("words", words as u32),
+        ("words_per_row", words_per_row as u32),
+        ("cols", cols as u32),
+        ("segment_len", segment_len),
+        ("segments_per_row", segments_per_row),
+        ("bits", scheme.bits as u32),
+        ("qmin", scheme.qmin() as u32),
+        ("qmax", scheme.qmax() as u32),
+        ("asymmetric", u32::from(!scheme.symmetric)),
+        (
+            "weight_type",
+            u32::from(scheme.arithmetic == Arithmetic::WeightType && float != FloatType::F32),
+        ),
+        ("multiplier", multiplier.to_bits()),
     ];
     let result =
         Packed { packed: recorder.storage(words as u64 * 4)?, saturated: recorder.zeros(4)? };

@@ -41,12 +41,12 @@ pub(super) fn record(
     let result = recorder.storage((segments * WORDS * 4) as u64)?;
     let lanes = layout.segment_len.div_ceil(4).next_power_of_two().clamp(1, 256);
     let params = [
-        layout.count as u32,
-        layout.row_len as u32,
-        layout.segment_len as u32,
-        layout.per_row() as u32,
-        segments as u32,
-        lanes as u32,
+        ("count", layout.count as u32),
+        ("row_len", layout.row_len as u32),
+        ("segment_len", layout.segment_len as u32),
+        ("segments_per_row", layout.per_row() as u32),
+        ("segments", segments as u32),
+        ("lanes", lanes as u32),
     ];
     let kernel = kernel("stats.wgsl", "stats", float);
     let per_workgroup = (256 / lanes) as u64;
