@@ -85,6 +85,6 @@ mod tests {
     #[test]
     fn nothing_at_all() {
         assert_eq!(encode(FloatType::BF16, &[], 0), Bitmask::default());
-        assert_eq!(decode(FloatType::BF16, &Bitmask::default(), 7), []);
+        assert!(decode(FloatType::BF16, &Bitmask::default(), 7).is_empty());
     }
 }
