@@ -32,7 +32,7 @@ fn subnormal_scales_are_not_flushed() {
             dense(&backend, FloatType::F32, &[0xfea9_8710], (1, 8), &params, &INT4).expect("runs");
         let codes = [-8, -7, -1, 0, 1, 2, 6, 7_i32];
         let expected: Vec<u32> =
-            codes.map(|c| c.unsigned_abs() * 3 | if c < 0 { 0x8000_0000 } else { 0 }).to_vec();
+            codes.map(|c| (c.unsigned_abs() * 3) | if c < 0 { 1 << 31 } else { 0 }).to_vec();
         let got: Vec<u32> = f32_values(&got).iter().map(|v| v.to_bits()).collect();
         assert_eq!(got, expected, "{}", backend.name());
     }
