@@ -43,10 +43,10 @@ fn segment(float: FloatType, data: &[u8], buffer: &mut [f32]) -> SegmentStats {
 
 const LANES: usize = 16;
 
-/// Running statistics, a lane each; the order of the values cannot matter.
+/// Running statistics; the order of the values cannot matter.
 pub(super) struct Partial {
-    min: [i32; LANES],
-    max: [i32; LANES],
+    min: i32,
+    max: i32,
     non_finite: u64,
     zeros: u64,
     len: u64,
@@ -54,8 +54,7 @@ pub(super) struct Partial {
 
 impl Default for Partial {
     fn default() -> Self {
-        let (min, max) = ([i32::MAX; LANES], [i32::MIN; LANES]);
-        Self { min, max, non_finite: 0, zeros: 0, len: 0 }
+        Self { min: i32::MAX, max: i32::MIN, non_finite: 0, zeros: 0, len: 0 }
     }
 }
 
@@ -72,8 +71,8 @@ impl Partial {
         if self.non_finite == self.len {
             return SegmentStats { non_finite, zeros, ..SegmentStats::default() };
         }
-        let min = f32::from_bits(ordered(self.min.into_iter().min().expect("lanes")) as u32);
-        let max = f32::from_bits(ordered(self.max.into_iter().max().expect("lanes")) as u32);
+        let min = f32::from_bits(ordered(self.min) as u32);
+        let max = f32::from_bits(ordered(self.max) as u32);
         SegmentStats { min, max, abs_max: min.abs().max(max.abs()), non_finite, zeros }
     }
 }
@@ -86,7 +85,7 @@ fn ordered(bits: i32) -> i32 {
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 fn add(partial: &mut Partial, values: &[f32]) {
-    let (mut min, mut max) = (partial.min, partial.max);
+    let (mut min, mut max) = ([partial.min; LANES], [partial.max; LANES]);
     let (mut non_finite, mut zeros) = ([0_u32; LANES], [0_u32; LANES]);
     let mut lane = |i: usize, value: f32| {
         let bits = value.to_bits();
@@ -108,8 +107,9 @@ fn add(partial: &mut Partial, values: &[f32]) {
     for (i, &value) in rest.iter().enumerate() {
         lane(i, value);
     }
-    (partial.min, partial.max) = (min, max);
-    partial.non_finite += non_finite.iter().map(|n| u64::from(*n)).sum::<u64>();
-    partial.zeros += zeros.iter().map(|n| u64::from(*n)).sum::<u64>();
+    partial.min = min.into_iter().fold(i32::MAX, i32::min);
+    partial.max = max.into_iter().fold(i32::MIN, i32::max);
+    partial.non_finite += u64::from(non_finite.iter().sum::<u32>());
+    partial.zeros += u64::from(zeros.iter().sum::<u32>());
     partial.len += values.len() as u64;
 }
