@@ -60,7 +60,7 @@ fn choose_whole<const OF: usize>(values: &[f32], kept: &mut [bool], keep: usize)
         let mut rank = [0_u32; LANES];
         // The others of a block are the lanes that differ from a lane in the low bits.
         for distance in 1..OF {
-            // An earlier element wins ties: its key (31 bits) is raised by half a step, so to say.
+            // An earlier element wins ties: 1 more turns `>` into `>=`, and keys have 31 bits.
             let others: [u32; LANES] = std::array::from_fn(|i| {
                 let other = i ^ distance;
                 keys[other] + u32::from(other < i)

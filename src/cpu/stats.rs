@@ -83,32 +83,40 @@ fn ordered(bits: i32) -> i32 {
     bits ^ ((bits >> 31) & KEY_MASK as i32)
 }
 
+/// What one value adds: its order for the minimum and for the maximum, where it is finite, and
+/// whether it is not finite or a zero.
+#[inline(always)]
+fn terms(value: f32) -> (i32, i32, u32, u32) {
+    let bits = value.to_bits();
+    let key = bits & KEY_MASK;
+    let infinite = key >= INFINITE_KEY;
+    let order = ordered(bits as i32);
+    let low = if infinite { i32::MAX } else { order };
+    let high = if infinite { i32::MIN } else { order };
+    (low, high, u32::from(infinite), u32::from(key == 0))
+}
+
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 fn add(partial: &mut Partial, values: &[f32]) {
-    let (mut min, mut max) = ([partial.min; LANES], [partial.max; LANES]);
+    let (mut min, mut max) = ([i32::MAX; LANES], [i32::MIN; LANES]);
     let (mut non_finite, mut zeros) = ([0_u32; LANES], [0_u32; LANES]);
-    let mut lane = |i: usize, value: f32| {
-        let bits = value.to_bits();
-        let key = bits & KEY_MASK;
-        let infinite = key >= INFINITE_KEY;
-        let order = ordered(bits as i32);
-        min[i] = min[i].min(if infinite { i32::MAX } else { order });
-        max[i] = max[i].max(if infinite { i32::MIN } else { order });
-        non_finite[i] += u32::from(infinite);
-        zeros[i] += u32::from(key == 0);
-    };
     let chunks = values.chunks_exact(LANES);
-    let rest = chunks.remainder();
+    for &value in chunks.remainder() {
+        let (low, high, infinite, zero) = terms(value);
+        (partial.min, partial.max) = (partial.min.min(low), partial.max.max(high));
+        partial.non_finite += u64::from(infinite);
+        partial.zeros += u64::from(zero);
+    }
     for chunk in chunks {
-        for (i, &value) in chunk.iter().enumerate() {
-            lane(i, value);
+        for i in 0..LANES {
+            let (low, high, infinite, zero) = terms(chunk[i]);
+            (min[i], max[i]) = (min[i].min(low), max[i].max(high));
+            non_finite[i] += infinite;
+            zeros[i] += zero;
         }
     }
-    for (i, &value) in rest.iter().enumerate() {
-        lane(i, value);
-    }
-    partial.min = min.into_iter().fold(i32::MAX, i32::min);
-    partial.max = max.into_iter().fold(i32::MIN, i32::max);
+    partial.min = min.into_iter().fold(partial.min, i32::min);
+    partial.max = max.into_iter().fold(partial.max, i32::max);
     partial.non_finite += u64::from(non_finite.iter().sum::<u32>());
     partial.zeros += u64::from(zeros.iter().sum::<u32>());
     partial.len += values.len() as u64;
