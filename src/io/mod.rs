@@ -1,1 +1,17 @@
-//! Files: safetensors, model directories, atomic writing.
+//! Files: safetensors in and out, model directories, atomic replacement.
+
+mod atomic;
+mod directory;
+#[doc(hidden)]
+pub mod fault;
+mod header;
+mod model;
+mod reader;
+mod writer;
+
+pub use atomic::{OutputFile, refuse_same};
+pub use directory::OutputDirectory;
+pub use header::{Header, MAX_HEADER, TensorInfo};
+pub use model::Model;
+pub use reader::SafetensorsFile;
+pub use writer::{SafetensorsWriter, TensorSpec};
