@@ -45,3 +45,18 @@ fn half_a_weight_is_refused() {
         assert_eq!(error.exit_code(), 65);
     }
 }
+
+/// One workgroup a segment, and more segments than a dimension of a dispatch holds workgroups.
+#[test]
+fn more_than_65535_workgroups() {
+    let (segments_wanted, len) = (65_600, 513);
+    let data: Vec<u8> = (0..segments_wanted * len)
+        .flat_map(|i: u32| {
+            (0x3f80_u16 + (i.wrapping_mul(2_654_435_761) >> 25) as u16).to_le_bytes()
+        })
+        .collect();
+    let [cpu, gpu] = both()
+        .map(|backend| segments(&backend, FloatType::BF16, &data, len as usize).expect("runs"));
+    assert_eq!(gpu.len(), segments_wanted as usize);
+    assert_eq!(gpu, cpu);
+}
