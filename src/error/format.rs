@@ -30,4 +30,12 @@ pub enum FormatProblem {
         /// How many there are.
         count: u64,
     },
+    /// Compressed tensors that do not fit together, or whose scheme is not known here.
+    #[error("tensor {tensor:?}: {reason}")]
+    Compressed {
+        /// The tensor.
+        tensor: String,
+        /// What does not fit, and what to do.
+        reason: &'static str,
+    },
 }
