@@ -1,6 +1,5 @@
 //! Decoding, encoding and rounding in forms without branches, so that they vectorise.
 use crate::tensor::FloatType;
-use half::f16;
 use multiversion::multiversion;
 
 /// Elements decoded at a time where a function walks over flat data: 16 KiB of `f32`.
@@ -94,39 +93,57 @@ fn decode_f16(data: &[u8], out: &mut [f32]) {
     }
 }
 
+/// The binary16 bits of a number that is one, and not NaN.
+#[inline(always)]
+fn f16_bits(value: f32) -> u16 {
+    let bits = value.to_bits();
+    let magnitude = bits & KEY_MASK;
+    let normal = (magnitude >> 13).wrapping_sub((127 - 15) << 10);
+    // Between 1/2 and 1 the last bit of an f32 counts 2^-24, as that of a subnormal does.
+    let subnormal = (f32::from_bits(magnitude) + 0.5).to_bits().wrapping_sub(0.5_f32.to_bits());
+    let finite = if magnitude < 0x3880_0000 { subnormal } else { normal };
+    let rounded = if magnitude == INFINITE_KEY { 0x7c00 } else { finite };
+    (bits >> 16 & 0x8000) as u16 | rounded as u16
+}
+
 /// Appends `values`, each already rounded to `float` and none of them NaN, to `out`.
 pub(super) fn encode_rounded(float: FloatType, values: &[f32], out: &mut Vec<u8>) {
     let start = out.len();
     out.resize(start + values.len() * float.size(), 0);
-    let bytes = &mut out[start..];
+    encode_into(float, values, &mut out[start..]);
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn encode_into(float: FloatType, values: &[f32], bytes: &mut [u8]) {
     match float {
         FloatType::F32 => {
             for (b, v) in bytes.chunks_exact_mut(4).zip(values) {
                 b.copy_from_slice(&v.to_le_bytes());
             }
         }
-        FloatType::BF16 => {
-            for (b, v) in bytes.chunks_exact_mut(2).zip(values) {
-                b.copy_from_slice(&((v.to_bits() >> 16) as u16).to_le_bytes());
-            }
-        }
-        FloatType::F16 => {
-            for (b, v) in bytes.chunks_exact_mut(2).zip(values) {
-                b.copy_from_slice(&f16::from_f32(*v).to_le_bytes());
-            }
-        }
+        FloatType::BF16 => encode_16(values, bytes, |v| (v.to_bits() >> 16) as u16),
+        FloatType::F16 => encode_16(values, bytes, f16_bits),
+    }
+}
+
+#[inline(always)]
+fn encode_16(values: &[f32], bytes: &mut [u8], bits: impl Fn(f32) -> u16) {
+    for (b, v) in bytes.chunks_exact_mut(2).zip(values) {
+        b.copy_from_slice(&bits(*v).to_le_bytes());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use half::bf16;
+    use half::{bf16, f16};
 
     #[test]
-    fn every_half_decodes_as_the_half_crate_decodes_it() {
+    fn every_half_decodes_as_the_half_crate_decodes_it_and_comes_back() {
         for h in 0..=u16::MAX {
-            assert_eq!(f16_to_f32_bits(h), f16::from_bits(h).to_f32().to_bits(), "{h:#06x}");
+            let value = f16::from_bits(h).to_f32();
+            assert_eq!(f16_to_f32_bits(h), value.to_bits(), "{h:#06x}");
+            assert!(value.is_nan() || f16_bits(value) == h, "{h:#06x}");
         }
     }
 

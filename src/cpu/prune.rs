@@ -1,5 +1,5 @@
 //! Magnitude pruning by a cut.
-use super::convert::{self, KEY_MASK};
+use super::convert::{self, INFINITE_KEY, KEY_MASK};
 use crate::scheme::Cut;
 use crate::tensor::FloatType;
 use multiversion::multiversion;
@@ -15,26 +15,62 @@ pub fn apply(float: FloatType, data: &mut [u8], cut: Cut, first_index: u64) {
     keep_from(float, tail, cut.key.saturating_add(1));
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+/// Keeps the elements whose key is at least `key`.
 fn keep_from(float: FloatType, data: &mut [u8], key: u32) {
     match float {
-        FloatType::F32 => {
-            for b in data.chunks_exact_mut(4) {
-                let bits = u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-                let kept = if bits & KEY_MASK >= key { bits } else { 0 };
-                b.copy_from_slice(&kept.to_le_bytes());
-            }
-        }
-        FloatType::F16 => keep_from_16(data, key, convert::f16_to_f32_bits),
-        FloatType::BF16 => keep_from_16(data, key, |bits| u32::from(bits) << 16),
+        FloatType::F32 => keep_from_32(data, key),
+        FloatType::BF16 => keep_from_16(data, key.div_ceil(1 << 16)),
+        FloatType::F16 if key <= INFINITE_KEY => keep_from_16(data, first_f16_from(key)),
+        FloatType::F16 => keep_nan_from(data, key),
     }
 }
 
-#[inline(always)]
-fn keep_from_16(data: &mut [u8], key: u32, widen: impl Fn(u16) -> u32) {
-    for b in data.chunks_exact_mut(2) {
-        let bits = u16::from_le_bytes([b[0], b[1]]);
-        let kept = if widen(bits) & KEY_MASK >= key { bits } else { 0 };
+/// The smallest binary16 magnitude whose key is at least `key`; up to infinity they grow together.
+fn first_f16_from(key: u32) -> u32 {
+    let (mut low, mut high) = (0_u16, 0x7c00);
+    while low < high {
+        let middle = (low + high) / 2;
+        if convert::f16_to_f32_bits(middle) < key {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    u32::from(low)
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn keep_from_32(data: &mut [u8], key: u32) {
+    for b in data.chunks_exact_mut(4) {
+        let bits = u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+        let kept = if bits & KEY_MASK >= key { bits } else { 0 };
         b.copy_from_slice(&kept.to_le_bytes());
+    }
+}
+
+/// Elements of 16 bits that are handled at once.
+const LANES: usize = 32;
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn keep_from_16(data: &mut [u8], magnitude: u32) {
+    // Magnitudes have 15 bits; 0x8000 keeps none.
+    let magnitude = magnitude.min(0x8000) as u16;
+    let keep = |bits: u16| if u16::from_le(bits) & 0x7fff >= magnitude { bits } else { 0 };
+    let mut chunks = data.chunks_exact_mut(2 * LANES);
+    for chunk in &mut chunks {
+        let chunk: &mut [u8; 2 * LANES] = chunk.try_into().expect("a whole chunk");
+        *chunk = bytemuck::cast(bytemuck::cast::<_, [u16; LANES]>(*chunk).map(keep));
+    }
+    for b in chunks.into_remainder().chunks_exact_mut(2) {
+        b.copy_from_slice(&keep(u16::from_ne_bytes([b[0], b[1]])).to_ne_bytes());
+    }
+}
+
+/// A cut among the NaN of binary16, whose keys do not grow with their bits.
+fn keep_nan_from(data: &mut [u8], key: u32) {
+    for b in data.chunks_exact_mut(2) {
+        if convert::f16_to_f32_bits(u16::from_le_bytes([b[0], b[1]])) & KEY_MASK < key {
+            b.fill(0);
+        }
     }
 }

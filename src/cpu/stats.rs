@@ -43,10 +43,10 @@ fn segment(float: FloatType, data: &[u8], buffer: &mut [f32]) -> SegmentStats {
 
 const LANES: usize = 16;
 
-/// Running statistics, a lane each; the order of the values cannot matter.
+/// Running statistics; the order of the values cannot matter.
 pub(super) struct Partial {
-    min: [i32; LANES],
-    max: [i32; LANES],
+    min: i32,
+    max: i32,
     non_finite: u64,
     zeros: u64,
     len: u64,
@@ -54,8 +54,7 @@ pub(super) struct Partial {
 
 impl Default for Partial {
     fn default() -> Self {
-        let (min, max) = ([i32::MAX; LANES], [i32::MIN; LANES]);
-        Self { min, max, non_finite: 0, zeros: 0, len: 0 }
+        Self { min: i32::MAX, max: i32::MIN, non_finite: 0, zeros: 0, len: 0 }
     }
 }
 
@@ -72,8 +71,8 @@ impl Partial {
         if self.non_finite == self.len {
             return SegmentStats { non_finite, zeros, ..SegmentStats::default() };
         }
-        let min = f32::from_bits(ordered(self.min.into_iter().min().expect("lanes")) as u32);
-        let max = f32::from_bits(ordered(self.max.into_iter().max().expect("lanes")) as u32);
+        let min = f32::from_bits(ordered(self.min) as u32);
+        let max = f32::from_bits(ordered(self.max) as u32);
         SegmentStats { min, max, abs_max: min.abs().max(max.abs()), non_finite, zeros }
     }
 }
@@ -84,32 +83,41 @@ fn ordered(bits: i32) -> i32 {
     bits ^ ((bits >> 31) & KEY_MASK as i32)
 }
 
+/// What one value adds: its order for the minimum and for the maximum, where it is finite, and
+/// whether it is not finite or a zero.
+#[inline(always)]
+fn terms(value: f32) -> (i32, i32, u32, u32) {
+    let bits = value.to_bits();
+    let key = bits & KEY_MASK;
+    let infinite = key >= INFINITE_KEY;
+    let order = ordered(bits as i32);
+    let low = if infinite { i32::MAX } else { order };
+    let high = if infinite { i32::MIN } else { order };
+    (low, high, u32::from(infinite), u32::from(key == 0))
+}
+
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 fn add(partial: &mut Partial, values: &[f32]) {
-    let (mut min, mut max) = (partial.min, partial.max);
+    let (mut min, mut max) = ([i32::MAX; LANES], [i32::MIN; LANES]);
     let (mut non_finite, mut zeros) = ([0_u32; LANES], [0_u32; LANES]);
-    let mut lane = |i: usize, value: f32| {
-        let bits = value.to_bits();
-        let key = bits & KEY_MASK;
-        let infinite = key >= INFINITE_KEY;
-        let order = ordered(bits as i32);
-        min[i] = min[i].min(if infinite { i32::MAX } else { order });
-        max[i] = max[i].max(if infinite { i32::MIN } else { order });
-        non_finite[i] += u32::from(infinite);
-        zeros[i] += u32::from(key == 0);
-    };
     let chunks = values.chunks_exact(LANES);
-    let rest = chunks.remainder();
+    for &value in chunks.remainder() {
+        let (low, high, infinite, zero) = terms(value);
+        (partial.min, partial.max) = (partial.min.min(low), partial.max.max(high));
+        partial.non_finite += u64::from(infinite);
+        partial.zeros += u64::from(zero);
+    }
     for chunk in chunks {
-        for (i, &value) in chunk.iter().enumerate() {
-            lane(i, value);
+        for i in 0..LANES {
+            let (low, high, infinite, zero) = terms(chunk[i]);
+            (min[i], max[i]) = (min[i].min(low), max[i].max(high));
+            non_finite[i] += infinite;
+            zeros[i] += zero;
         }
     }
-    for (i, &value) in rest.iter().enumerate() {
-        lane(i, value);
-    }
-    (partial.min, partial.max) = (min, max);
-    partial.non_finite += non_finite.iter().map(|n| u64::from(*n)).sum::<u64>();
-    partial.zeros += zeros.iter().map(|n| u64::from(*n)).sum::<u64>();
+    partial.min = min.into_iter().fold(partial.min, i32::min);
+    partial.max = max.into_iter().fold(partial.max, i32::max);
+    partial.non_finite += u64::from(non_finite.iter().sum::<u32>());
+    partial.zeros += u64::from(zeros.iter().sum::<u32>());
     partial.len += values.len() as u64;
 }

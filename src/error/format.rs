@@ -30,12 +30,157 @@ pub enum FormatProblem {
         /// How many there are.
         count: u64,
     },
-    /// Compressed tensors that do not fit together, or whose scheme is not known here.
-    #[error("tensor {tensor:?}: {reason}")]
-    Compressed {
+    /// The file has no bytes.
+    #[error("the file is empty; fetch it again")]
+    Empty,
+    /// A pointer that Git LFS left instead of the file.
+    #[error("this is a Git LFS pointer, not the file; run `git lfs pull` where it was cloned")]
+    LfsPointer,
+    /// A file of another kind.
+    #[error("this is a {kind} file, not safetensors; {advice}")]
+    OtherFormat {
+        /// Which kind.
+        kind: &'static str,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// Too short to hold the length of a header.
+    #[error("the file has {bytes} bytes, too few for a safetensors file; fetch it again")]
+    TooShort {
+        /// Bytes that are there.
+        bytes: u64,
+    },
+    /// A header over the format's limit.
+    #[error(
+        "the header claims {bytes} bytes and the format allows {limit}; this is no safetensors file, or it is damaged"
+    )]
+    HeaderTooLong {
+        /// Bytes claimed.
+        bytes: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// A header that goes beyond the end.
+    #[error(
+        "the header claims {header} bytes and the file has {file}; the download was cut off, fetch it again"
+    )]
+    HeaderBeyondEnd {
+        /// Bytes claimed.
+        header: u64,
+        /// Bytes of the file.
+        file: u64,
+    },
+    /// A header that is not JSON of the right form.
+    #[error("the header is not valid: {reason}; the file is damaged, fetch it again")]
+    HeaderSyntax {
+        /// The parser's words.
+        reason: String,
+    },
+    /// Two tensors of one name.
+    #[error(
+        "the name {name:?} occurs twice in the header; other readers would use either, write the file again with distinct names"
+    )]
+    DuplicateName {
+        /// The name.
+        name: String,
+    },
+    /// An element type that nobody knows.
+    #[error("tensor {tensor:?} has the unknown type {dtype:?}; a newer tensorpress may know it")]
+    UnknownType {
         /// The tensor.
         tensor: String,
-        /// What does not fit, and what to do.
-        reason: &'static str,
+        /// The type's name.
+        dtype: String,
+    },
+    /// A shape whose size overflows.
+    #[error("tensor {tensor:?}: shape {shape:?} is too large for any file; the file is damaged")]
+    ShapeOverflow {
+        /// The tensor.
+        tensor: String,
+        /// The shape.
+        shape: Vec<u64>,
+    },
+    /// Offsets that do not match the shape.
+    #[error(
+        "tensor {tensor:?}: shape {shape:?} of {dtype} takes {expected} bytes and its offsets span {found}; the file is damaged, fetch it again"
+    )]
+    TensorSize {
+        /// The tensor.
+        tensor: String,
+        /// The shape.
+        shape: Vec<usize>,
+        /// The element type.
+        dtype: DType,
+        /// Bytes of the shape.
+        expected: u64,
+        /// Bytes of the offsets.
+        found: u64,
+    },
+    /// Offsets that leave a hole, overlap, or run backwards.
+    #[error(
+        "tensor {tensor:?} begins at byte {found} of the data and the one before it ends at {expected}; the file has a hole or an overlap, write it again"
+    )]
+    Offsets {
+        /// The tensor.
+        tensor: String,
+        /// Where the data before it ends.
+        expected: u64,
+        /// Where it begins.
+        found: u64,
+    },
+    /// More or fewer bytes than the header describes.
+    #[error(
+        "the header describes {expected} bytes of data and the file has {found}; the download was cut off or the file is damaged, fetch it again"
+    )]
+    DataSize {
+        /// Bytes described.
+        expected: u64,
+        /// Bytes there.
+        found: u64,
+    },
+    /// A directory without a model.
+    #[error(
+        "no model in this directory: it has neither model.safetensors.index.json nor exactly one .safetensors file; give the file itself"
+    )]
+    NoModel,
+    /// JSON that does not parse, or is not of the right form.
+    #[error("not valid JSON of the expected form: {reason}; fetch it again")]
+    Json {
+        /// The parser's words.
+        reason: String,
+    },
+    /// A shard whose name would leave the directory.
+    #[error(
+        "the index names the shard {name:?}, which is not a plain .safetensors file name; do not trust this model"
+    )]
+    ShardName {
+        /// The name.
+        name: String,
+    },
+    /// A shard that is not there.
+    #[error("the index names the shard {name:?}, which is not there; fetch it too")]
+    MissingShard {
+        /// The name.
+        name: String,
+    },
+    /// A tensor that the index promises and the shard lacks.
+    #[error(
+        "the index places tensor {tensor:?} in {shard:?}, which lacks it; fetch the model again"
+    )]
+    MissingTensor {
+        /// The tensor.
+        tensor: String,
+        /// The shard.
+        shard: String,
+    },
+    /// A tensor of a shard that the index does not know there.
+    #[error(
+        "{shard:?} holds tensor {tensor:?}, which the index does not place there; fetch the model again"
+    )]
+    UnindexedTensor {
+        /// The tensor.
+        tensor: String,
+        /// The shard.
+        shard: String,
     },
 }

@@ -8,13 +8,16 @@ mod buffers;
 mod context;
 mod grid;
 mod pipeline;
+mod readback;
 mod recorder;
 mod shader;
+mod timing;
 
 pub use adapter::{AdapterDescription, DeviceChoice, list};
 pub use buffers::Buffer;
 pub use context::{Gpu, GpuOptions};
 pub use grid::Grid;
 pub use pipeline::Kernel;
-pub use recorder::{Outcome, Pending, Recorder};
+pub use readback::{Outcome, Pending};
+pub use recorder::Recorder;
 pub use shader::{ShaderError, expand, sources};

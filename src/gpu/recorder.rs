@@ -1,21 +1,19 @@
 //! Work as data: uploads, dispatches and downloads, recorded, then submitted at once.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
+use futures_intrusive::channel::shared::oneshot_channel;
 
 use super::buffers::{Buffer, Role};
 use super::context::Gpu;
 use super::grid::Grid;
 use super::pipeline::{Kernel, Pipeline};
+use super::readback::{Outcome, Pending};
+use super::timing::Clock;
 use crate::error::{DeviceError, Result};
 use std::sync::Arc;
 
-/// How long one submit may take before the device counts as hung.
-const PATIENCE: Duration = Duration::from_secs(300);
-
-enum Command {
+pub(super) enum Command {
     Copy { source: Buffer, target: Buffer, bytes: u64 },
     Clear(Buffer),
     Dispatch { pipeline: Arc<Pipeline>, bindings: Vec<(u32, Buffer)>, grid: Grid },
@@ -292,137 +290,4 @@ fn encode(gpu: &Gpu, commands: &[Command], clock: Option<&Clock>) -> wgpu::Comma
         encoder.copy_buffer_to_buffer(&clock.resolved, 0, clock.ticks.lease.raw(), 0, Some(16));
     }
     encoder
-}
-
-/// Two timestamps around the dispatches.
-struct Clock {
-    set: wgpu::QuerySet,
-    resolved: wgpu::Buffer,
-    ticks: Buffer,
-}
-
-impl Clock {
-    fn new(gpu: &Gpu) -> Result<Self> {
-        let ticks = gpu.buffer(Role::Download, 16)?;
-        gpu.scoped("creating a timer", || Self {
-            set: gpu.inner.device.create_query_set(&wgpu::QuerySetDescriptor {
-                label: Some("timer"),
-                ty: wgpu::QueryType::Timestamp,
-                count: 2,
-            }),
-            resolved: gpu.inner.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("timer"),
-                size: 16,
-                usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
-                mapped_at_creation: false,
-            }),
-            ticks,
-        })
-    }
-}
-
-type Mapping = OneshotReceiver<Result<(), wgpu::BufferAsyncError>>;
-
-/// Submitted work.
-pub struct Pending {
-    gpu: Gpu,
-    submission: wgpu::SubmissionIndex,
-    uploads: Vec<(Buffer, Mapping)>,
-    downloads: Vec<((Buffer, usize), Mapping)>,
-    clock: Option<(Clock, Mapping)>,
-    /// Keeps the buffers out of the pool until the device is done with them.
-    _commands: Vec<Command>,
-}
-
-/// What a submit gave.
-#[derive(Debug, Default)]
-pub struct Outcome {
-    /// The downloads, in the order they were asked for.
-    pub downloads: Vec<Vec<u8>>,
-    /// Device time of the dispatches, where it was asked for and the adapter measures it.
-    pub device_time: Option<Duration>,
-}
-
-impl Pending {
-    /// Blocks until the work is done.
-    ///
-    /// # Errors
-    /// [`DeviceError::Lost`] where the device is lost or hangs.
-    pub fn wait(self) -> Result<Outcome> {
-        pollster::block_on(self.receive())
-    }
-
-    /// [`Pending::wait`] for async callers; on native platforms it polls the device itself.
-    ///
-    /// # Errors
-    /// As [`Pending::wait`].
-    pub async fn receive(self) -> Result<Outcome> {
-        let Self { gpu, submission, uploads, downloads, clock, _commands } = self;
-        gpu.inner
-            .device
-            .poll(wgpu::PollType::Wait {
-                submission_index: Some(submission),
-                timeout: Some(PATIENCE),
-            })
-            .map_err(|e| gpu.lost(&e.to_string()))?;
-        gpu.check()?;
-        for (buffer, mapping) in uploads {
-            settle(&gpu, mapping).await?;
-            buffer.lease.spoiled.store(false, Ordering::Relaxed);
-        }
-        let mut outcome = Outcome::default();
-        for ((buffer, bytes), mapping) in downloads {
-            settle(&gpu, mapping).await?;
-            outcome.downloads.push(read(&gpu, &buffer, bytes)?);
-            buffer.lease.spoiled.store(false, Ordering::Relaxed);
-        }
-        if let Some((clock, mapping)) = clock {
-            settle(&gpu, mapping).await?;
-            let ticks = read(&gpu, &clock.ticks, 16)?;
-            clock.ticks.lease.spoiled.store(false, Ordering::Relaxed);
-            outcome.device_time = elapsed(&ticks, gpu.inner.queue.get_timestamp_period());
-            let nanos = outcome.device_time.map_or(0, |time| time.as_nanos() as u64);
-            gpu.inner.device_nanos.fetch_add(nanos, Ordering::Relaxed);
-        }
-        Ok(outcome)
-    }
-}
-
-async fn settle(gpu: &Gpu, mapping: Mapping) -> Result<()> {
-    match mapping.receive().await {
-        Some(Ok(())) => Ok(()),
-        Some(Err(error)) => Err(gpu.lost(&error.to_string())),
-        None => Err(gpu.lost("a mapping was dropped")),
-    }
-}
-
-fn read(gpu: &Gpu, buffer: &Buffer, bytes: usize) -> Result<Vec<u8>> {
-    let raw = buffer.lease.raw();
-    let data = match raw.get_mapped_range(..buffer.size) {
-        Ok(view) => view[..bytes].to_vec(),
-        Err(error) => return Err(gpu.lost(&error.to_string())),
-    };
-    raw.unmap();
-    Ok(data)
-}
-
-/// Some drivers answer with zeros or run backwards; such readings are no measurement.
-fn elapsed(ticks: &[u8], period_ns: f32) -> Option<Duration> {
-    let tick = |at: usize| u64::from_le_bytes(ticks[at..at + 8].try_into().expect("eight bytes"));
-    let (begin, end) = (tick(0), tick(8));
-    let ticks = end.checked_sub(begin).filter(|t| *t > 0 && begin > 0)?;
-    Some(Duration::from_nanos((ticks as f64 * f64::from(period_ns)) as u64))
-}
-
-impl Gpu {
-    /// The error of a device that no longer answers, with the driver's reason where it gave one.
-    pub(super) fn lost(&self, reason: &str) -> crate::Error {
-        match self.check() {
-            Err(error) => error,
-            Ok(()) => {
-                DeviceError::Lost { adapter: self.label().to_owned(), reason: reason.to_owned() }
-                    .into()
-            }
-        }
-    }
 }

@@ -1,9 +1,22 @@
 //! Every case of the table on the CPU and on a GPU: the same bytes, checked and trusted, with the
 //! adapter's limits and with WebGPU's, and with every estimate perturbed.
 
+mod bitmask;
+mod comparator;
+mod dequantize;
+mod histogram;
+mod pack;
+mod prune;
+mod prune_nm;
+mod quant_params;
+mod quantize;
+mod slab;
+mod stats;
+
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};
 
+use comparator::difference;
 use tensorpress::gpu::{DeviceChoice, GpuOptions};
 use tensorpress::ops::{Backend, Operation, Output, TABLE};
 
@@ -33,25 +46,17 @@ fn reference(operation: &'static Operation) -> &'static [(String, Output)] {
     })
 }
 
-fn difference(got: &Output, expected: &Output) -> Option<String> {
-    if got.parts.len() != expected.parts.len() {
-        return Some("another number of parts".into());
-    }
-    for ((name, got), (_, expected)) in got.parts.iter().zip(&expected.parts) {
-        if got.len() != expected.len() {
-            return Some(format!("{name}: {} bytes, expected {}", got.len(), expected.len()));
-        }
-        if let Some(at) = (0..got.len()).find(|i| got[*i] != expected[*i]) {
-            let word = at & !3;
-            let end = (word + 4).min(got.len());
-            return Some(format!(
-                "{name}: byte {at} differs: {:02x?}, expected {:02x?}",
-                &got[word..end],
-                &expected[word..end]
-            ));
-        }
-    }
-    None
+/// The CPU and a GPU.
+fn both() -> [Backend; 2] {
+    [Backend::Cpu, gpu(GpuOptions::default())]
+}
+
+fn f32_bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+fn f32_values(bytes: &[u8]) -> Vec<f32> {
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
 }
 
 fn compare_all(options: GpuOptions) {
@@ -98,4 +103,28 @@ fn estimates_may_err_by_four_ulp() {
     for perturb_ulp in [-4, 4] {
         compare_all(GpuOptions { perturb_ulp, ..GpuOptions::default() });
     }
+}
+
+#[test]
+fn every_stem_has_its_four_files() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut stems: Vec<_> = TABLE.iter().map(|operation| operation.stem.to_owned()).collect();
+    for stem in &stems {
+        for file in [
+            format!("shaders/{stem}.wgsl"),
+            format!("src/cpu/{stem}.rs"),
+            format!("src/ops/{stem}.rs"),
+            format!("tests/operations/{stem}.rs"),
+        ] {
+            assert!(root.join(&file).is_file(), "{file} is missing");
+        }
+    }
+    let mut shaders: Vec<_> = tensorpress::gpu::sources()
+        .iter()
+        .filter_map(|(path, _)| path.strip_suffix(".wgsl").filter(|stem| !stem.contains('/')))
+        .map(str::to_owned)
+        .collect();
+    stems.sort();
+    shaders.sort();
+    assert_eq!(stems, shaders, "every shader is in the table");
 }

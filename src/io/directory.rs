@@ -1,0 +1,153 @@
+//! A model directory as output: staged whole beside its target, then put in place in one step.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::atomic::{
+    OutputFile, check_space, clear_stale, create_error, parent, rename, sync_folder, temporary_path,
+};
+use super::fault;
+use crate::error::{Error, Result};
+
+/// In a staging folder: the file whose lock tells that its writer lives.
+pub(super) const LOCK: &str = ".tensorpress-lock";
+
+/// A folder under a temporary name beside its target. [`OutputDirectory::commit`] puts it in place
+/// at once, so that at any moment the target is the whole old model or the whole new one; dropping
+/// it without that removes it.
+#[derive(Debug)]
+pub struct OutputDirectory {
+    target: PathBuf,
+    staging: PathBuf,
+    lock: Option<File>,
+}
+
+impl OutputDirectory {
+    /// Starts a folder with about `size` bytes of files that will become `target`.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] where `target` is there, has content, and `force` is not given,
+    /// [`Error::Locked`], [`Error::NoSpace`], or [`Error::Create`].
+    pub fn create(target: &Path, size: u64, force: bool) -> Result<Self> {
+        if target.exists() && !target.is_dir() {
+            return Err(create_error(target, io::ErrorKind::NotADirectory.into()));
+        }
+        if !force && fs::read_dir(target).is_ok_and(|mut entries| entries.next().is_some()) {
+            return Err(Error::Exists { path: target.to_owned() });
+        }
+        // "out/" and "out" are one folder; a name is needed for the one beside it.
+        let target: PathBuf = target.components().collect();
+        let name = target
+            .file_name()
+            .ok_or_else(|| create_error(&target, io::ErrorKind::InvalidFilename.into()))?;
+        let folder = parent(&target);
+        clear_stale(&folder, name, &target)?;
+        check_space(&folder, size)?;
+        let staging = temporary_path(&folder, name);
+        fs::create_dir(&staging).map_err(|e| create_error(&target, e))?;
+        let mut output = Self { target: target.clone(), staging, lock: None };
+        let lock = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(output.staging.join(LOCK))
+            .map_err(|e| create_error(&target, e))?;
+        let _ = lock.try_lock();
+        output.lock = Some(lock);
+        Ok(output)
+    }
+
+    fn write_error(&self, source: io::Error) -> Error {
+        Error::Write { path: self.target.clone(), source }
+    }
+
+    /// Starts a file of `size` bytes in the folder; commit it before the folder.
+    ///
+    /// # Errors
+    /// As [`OutputFile::create`].
+    pub fn file(&self, name: &str, size: u64) -> Result<OutputFile> {
+        OutputFile::create(&self.staging.join(name), size, false)
+    }
+
+    /// Writes a small file.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn write(&self, name: &str, content: &[u8]) -> Result<()> {
+        let file = self.file(name, content.len() as u64)?;
+        file.write_at(0, content)?;
+        file.commit()
+    }
+
+    /// Copies `source` to `relative`, which must stay inside the folder, with its permissions.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn copy(&self, source: &Path, relative: &Path) -> Result<()> {
+        let target = self.staging.join(relative);
+        fault::check()
+            .and_then(|()| fs::create_dir_all(parent(&target)))
+            .and_then(|()| fs::copy(source, &target))
+            .and_then(|_| File::open(&target)?.sync_all())
+            .map_err(|e| self.write_error(e))
+    }
+
+    /// Puts the folder in place of its target.
+    ///
+    /// # Errors
+    /// [`Error::Write`]; the old folder then stands.
+    pub fn commit(mut self) -> Result<()> {
+        self.lock = None;
+        fs::remove_file(self.staging.join(LOCK)).map_err(|e| self.write_error(e))?;
+        sync_folder(&self.staging);
+        let outcome = if self.target.exists() {
+            exchange(&self.staging, &self.target)
+        } else {
+            rename(&self.staging, &self.target)
+        };
+        outcome.map_err(|e| self.write_error(e))?;
+        sync_folder(&parent(&self.target));
+        Ok(())
+    }
+}
+
+impl Drop for OutputDirectory {
+    fn drop(&mut self) {
+        self.lock = None;
+        // After a commit over an old folder this name is that old folder; after one to a new
+        // name there is nothing here.
+        let _ = fs::remove_dir_all(&self.staging);
+    }
+}
+
+/// Swaps two folders in one step, so that no moment is without a model.
+#[cfg(target_os = "linux")]
+fn exchange(new: &Path, old: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    fault::check()?;
+    match renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(()),
+        // File systems without it.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => replace(new, old),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn exchange(new: &Path, old: &Path) -> io::Result<()> {
+    replace(new, old)
+}
+
+/// Two renames; a kill between them leaves the old model under the `.old` name.
+fn replace(new: &Path, old: &Path) -> io::Result<()> {
+    let mut aside = new.as_os_str().to_owned();
+    aside.push(".old");
+    rename(old, Path::new(&aside))?;
+    match rename(new, old) {
+        Ok(()) => fs::rename(&aside, new),
+        Err(error) => {
+            fs::rename(&aside, old)?;
+            Err(error)
+        }
+    }
+}

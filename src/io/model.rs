@@ -1,0 +1,224 @@
+//! A model: one safetensors file, or a directory in the layout of the Hugging Face hub.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::header::TensorInfo;
+use super::reader::SafetensorsFile;
+use crate::error::{Error, FormatProblem, Result};
+
+const INDEX: &str = "model.safetensors.index.json";
+const SINGLE: &str = "model.safetensors";
+const CONFIG: &str = "config.json";
+
+/// An open model.
+#[derive(Debug)]
+pub struct Model {
+    root: PathBuf,
+    directory: bool,
+    names: Vec<String>,
+    shards: Vec<SafetensorsFile>,
+    index: Option<Value>,
+    config: Option<Value>,
+    others: Vec<PathBuf>,
+}
+
+impl Model {
+    /// Opens a file or directory and checks all headers, and the index against them.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where something cannot be read, [`Error::Format`] where it is not valid.
+    pub fn open(path: &Path) -> Result<Self> {
+        let input = |source| Error::Input { path: path.to_owned(), source };
+        if !fs::metadata(path).map_err(input)?.is_dir() {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            return Ok(Self {
+                root: path.to_owned(),
+                directory: false,
+                names: vec![name],
+                shards: vec![SafetensorsFile::open(path)?],
+                index: None,
+                config: None,
+                others: vec![],
+            });
+        }
+        let (names, shards, index) = if path.join(INDEX).exists() {
+            sharded(path)?
+        } else {
+            let name = lone_file(path)?;
+            let file = SafetensorsFile::open(&path.join(&name))?;
+            (vec![name], vec![file], None)
+        };
+        let config = path.join(CONFIG);
+        let config = if config.exists() { Some(read_json(&config)?) } else { None };
+        let mut others = vec![];
+        collect_others(path, Path::new(""), &mut others)?;
+        others.retain(|p| {
+            let own = p.to_str().is_some_and(|p| p == INDEX || p == CONFIG);
+            !own && !names.iter().any(|name| p == Path::new(name))
+        });
+        others.sort();
+        Ok(Self { root: path.to_owned(), directory: true, names, shards, index, config, others })
+    }
+
+    /// The file or directory that was opened.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether it is a directory.
+    pub fn is_directory(&self) -> bool {
+        self.directory
+    }
+
+    /// The safetensors files.
+    pub fn shards(&self) -> &[SafetensorsFile] {
+        &self.shards
+    }
+
+    /// Their names, in the same order.
+    pub fn shard_names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// `model.safetensors.index.json`, where there is one.
+    pub fn index(&self) -> Option<&Value> {
+        self.index.as_ref()
+    }
+
+    /// `config.json`, where there is one.
+    pub fn config(&self) -> Option<&Value> {
+        self.config.as_ref()
+    }
+
+    /// Files that are carried over unchanged, relative to the directory.
+    pub fn other_files(&self) -> &[PathBuf] {
+        &self.others
+    }
+
+    /// All tensors with the number of their shard, in the order of the shards and their data.
+    pub fn tensors(&self) -> impl Iterator<Item = (usize, &TensorInfo)> {
+        self.shards
+            .iter()
+            .enumerate()
+            .flat_map(|(shard, file)| file.tensors().iter().map(move |tensor| (shard, tensor)))
+    }
+
+    /// The tensor of this name with the number of its shard.
+    pub fn find(&self, name: &str) -> Option<(usize, &TensorInfo)> {
+        self.shards
+            .iter()
+            .enumerate()
+            .find_map(|(shard, file)| file.tensor(name).map(|tensor| (shard, tensor)))
+    }
+}
+
+fn read_json(path: &Path) -> Result<Value> {
+    let text = fs::read(path).map_err(|source| Error::Input { path: path.to_owned(), source })?;
+    serde_json::from_slice(&text).map_err(|e| Error::Format {
+        path: path.to_owned(),
+        problem: FormatProblem::Json { reason: e.to_string() },
+    })
+}
+
+/// The one safetensors file of a directory without an index.
+fn lone_file(root: &Path) -> Result<String> {
+    if root.join(SINGLE).exists() {
+        return Ok(SINGLE.into());
+    }
+    let input = |source| Error::Input { path: root.to_owned(), source };
+    let mut found: Vec<String> = fs::read_dir(root)
+        .map_err(input)?
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".safetensors") && !name.starts_with('.'))
+        .collect();
+    match (found.pop(), found.is_empty()) {
+        (Some(name), true) => Ok(name),
+        _ => Err(Error::Format { path: root.to_owned(), problem: FormatProblem::NoModel }),
+    }
+}
+
+type Sharded = (Vec<String>, Vec<SafetensorsFile>, Option<Value>);
+
+fn sharded(root: &Path) -> Result<Sharded> {
+    let path = root.join(INDEX);
+    let format = |problem| Error::Format { path: path.clone(), problem };
+    let index = read_json(&path)?;
+    let map = weight_map(&index).map_err(format)?;
+    let mut names: Vec<String> = map.values().cloned().collect();
+    names.sort();
+    names.dedup();
+    let mut shards = vec![];
+    for name in &names {
+        check_shard_name(name).map_err(format)?;
+        if !root.join(name).exists() {
+            return Err(format(FormatProblem::MissingShard { name: name.clone() }));
+        }
+        shards.push(SafetensorsFile::open(&root.join(name))?);
+    }
+    for (tensor, shard) in &map {
+        let number = names.binary_search(shard).expect("from the same map");
+        if shards[number].tensor(tensor).is_none() {
+            let (tensor, shard) = (tensor.clone(), shard.clone());
+            return Err(format(FormatProblem::MissingTensor { tensor, shard }));
+        }
+    }
+    for (name, shard) in names.iter().zip(&shards) {
+        for tensor in shard.tensors() {
+            if map.get(&tensor.name) != Some(name) {
+                let (tensor, shard) = (tensor.name.clone(), name.clone());
+                return Err(format(FormatProblem::UnindexedTensor { tensor, shard }));
+            }
+        }
+    }
+    Ok((names, shards, Some(index)))
+}
+
+fn weight_map(index: &Value) -> Result<BTreeMap<String, String>, FormatProblem> {
+    let problem = |reason: &str| FormatProblem::Json { reason: reason.into() };
+    let map = index
+        .get("weight_map")
+        .and_then(Value::as_object)
+        .ok_or_else(|| problem("weight_map is missing or no object"))?;
+    map.iter()
+        .map(|(tensor, shard)| match shard.as_str() {
+            Some(shard) => Ok((tensor.clone(), shard.to_owned())),
+            None => Err(problem("weight_map must map names to file names")),
+        })
+        .collect()
+}
+
+/// By its letters alone: links inside a directory are followed, because hub caches consist of
+/// them, but a name must not lead out of it.
+fn check_shard_name(name: &str) -> Result<(), FormatProblem> {
+    let plain = name.ends_with(".safetensors")
+        && !name.contains(['/', '\\', '\0', ':'])
+        && !name.contains("..")
+        && !name.starts_with('.');
+    if plain { Ok(()) } else { Err(FormatProblem::ShardName { name: name.into() }) }
+}
+
+/// All files below `root`, temporary ones of unfinished runs excepted. Links to files count as
+/// files; links to folders are not followed, because they may form a circle.
+fn collect_others(root: &Path, below: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    let folder = root.join(below);
+    let input = |source| Error::Input { path: folder.clone(), source };
+    for entry in fs::read_dir(&folder).map_err(input)? {
+        let entry = entry.map_err(input)?;
+        let relative = below.join(entry.file_name());
+        let kind = entry.file_type().map_err(input)?;
+        if entry.file_name().as_encoded_bytes().ends_with(b".tensorpress-tmp") {
+            continue;
+        }
+        if kind.is_dir() {
+            collect_others(root, &relative, found)?;
+        } else if kind.is_file() || root.join(&relative).is_file() {
+            found.push(relative);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,168 @@
+//! THE TABLE: every operation with its cases and its error bound. The tests compare each case on
+//! the CPU and on the GPU; `tensorpress bench` and the benchmarks measure the same functions.
+
+mod data;
+mod magnitude;
+mod quant;
+
+use data::{gaussian, scheme};
+use magnitude::{
+    FIRST_DIGIT, bitmask_case, bitmask_cases, histogram_case, histogram_cases, prune_case,
+    prune_cases, prune_nm_case, prune_nm_cases, stats_case, stats_cases,
+};
+use quant::{
+    dequantize_case, dequantize_cases, pack_case, pack_cases, quant_params_case,
+    quant_params_cases, quantize_case, quantize_cases,
+};
+
+use super::Backend;
+use crate::cpu;
+use crate::error::Result;
+use crate::scheme::{Bits, Cut, Granularity, NmPattern};
+use crate::tensor::FloatType;
+
+/// How far a result may lie from the reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// Not at all: the same bytes.
+    Exact,
+}
+
+/// One operation.
+pub struct Operation {
+    /// Stem of the shader, the reference, the public operation and the test.
+    pub stem: &'static str,
+    /// One line for `bench --help` and the report.
+    pub summary: &'static str,
+    /// Bound of GPU against reference.
+    pub bound: Bound,
+    /// Cases for the tests: every type and the shapes where kernels go wrong.
+    pub cases: fn() -> Vec<Case>,
+    /// One case of about so many weights for measurements.
+    pub bench: fn(usize) -> Case,
+}
+
+/// Runs an operation on some data; the same bytes must come from every backend.
+pub type Run = Box<dyn Fn(&Backend) -> Result<Output> + Send + Sync>;
+
+/// An operation on given data.
+pub struct Case {
+    /// What it shows, for messages.
+    pub name: String,
+    /// Bytes that the kernel must at least move.
+    pub work: Work,
+    /// Runs it.
+    pub run: Run,
+}
+
+/// The least that a kernel must do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Bytes read once.
+    pub read: u64,
+    /// Bytes written once.
+    pub written: u64,
+}
+
+/// A result as bytes, in parts, with how many bytes make a row of each (for the comparator).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Name, bytes.
+    pub parts: Vec<(&'static str, Vec<u8>)>,
+}
+
+/// Every operation.
+pub const TABLE: &[Operation] = &[
+    Operation {
+        stem: "stats",
+        summary: "magnitude statistics a group of 128",
+        bound: Bound::Exact,
+        cases: stats_cases,
+        bench: |n| stats_case(FloatType::F32, &gaussian(FloatType::F32, n, 1), 128, "bench"),
+    },
+    Operation {
+        stem: "histogram",
+        summary: "first radix digit of the magnitude keys",
+        bound: Bound::Exact,
+        cases: histogram_cases,
+        bench: |n| {
+            histogram_case(FloatType::F32, gaussian(FloatType::F32, n, 2), FIRST_DIGIT, "bench")
+        },
+    },
+    Operation {
+        stem: "prune",
+        summary: "magnitude pruning by a cut, in place",
+        bound: Bound::Exact,
+        cases: prune_cases,
+        bench: |n| {
+            let data = gaussian(FloatType::F32, n, 3);
+            prune_case(FloatType::F32, data, Cut::above(0.67), 0, "bench")
+        },
+    },
+    Operation {
+        stem: "prune_nm",
+        summary: "2:4 pruning along rows",
+        bound: Bound::Exact,
+        cases: prune_nm_cases,
+        bench: |n| {
+            let data = gaussian(FloatType::F32, n & !4095, 4);
+            prune_nm_case(FloatType::F32, data, 4096, NmPattern { keep: 2, of: 4 }, "bench")
+        },
+    },
+    Operation {
+        stem: "quant_params",
+        summary: "scales from statistics, a group of 128",
+        bound: Bound::Exact,
+        cases: quant_params_cases,
+        bench: |n| {
+            let data = gaussian(FloatType::F32, n, 5);
+            let stats = cpu::stats::segments(FloatType::F32, &data, 128);
+            quant_params_case(
+                FloatType::F32,
+                stats,
+                scheme(Bits::Four, Granularity::Group(128)),
+                "bench",
+            )
+        },
+    },
+    Operation {
+        stem: "quantize",
+        summary: "int4 codes, group 128, packed",
+        bound: Bound::Exact,
+        cases: quantize_cases,
+        bench: |n| {
+            let data = gaussian(FloatType::F32, n & !4095, 6);
+            let scheme = scheme(Bits::Four, Granularity::Group(128));
+            quantize_case(FloatType::F32, data, 4096, scheme, "bench")
+        },
+    },
+    Operation {
+        stem: "dequantize",
+        summary: "int4 codes, group 128, to f32",
+        bound: Bound::Exact,
+        cases: dequantize_cases,
+        bench: |n| {
+            let data = gaussian(FloatType::F32, n & !4095, 7);
+            let scheme = scheme(Bits::Four, Granularity::Group(128));
+            dequantize_case(FloatType::F32, &data, 4096, scheme, "bench")
+        },
+    },
+    Operation {
+        stem: "pack",
+        summary: "int4 codes to words and back",
+        bound: Bound::Exact,
+        cases: pack_cases,
+        bench: |n| pack_case(n & !4095, 4096, Bits::Four, "bench"),
+    },
+    Operation {
+        stem: "bitmask",
+        summary: "sparse-bitmask encode and decode at 50 %",
+        bound: Bound::Exact,
+        cases: bitmask_cases,
+        bench: |n| {
+            let mut data = gaussian(FloatType::F32, n & !4095, 8);
+            cpu::prune::apply(FloatType::F32, &mut data, Cut::above(0.674), 0);
+            bitmask_case(FloatType::F32, data, 4096, "bench")
+        },
+    },
+];
