@@ -59,11 +59,11 @@ fn module(name: &str) -> &str {
 fn ignored(plan: &Plan) -> Vec<String> {
     let left = plan.tensors.iter().filter(|tensor| {
         let compressed = tensor.work.as_ref().is_some_and(|work| work.form != Form::Dense);
-        let name = tensor.input.name();
+        let name = &tensor.input.name;
         let linear = name.ends_with(".weight") || name.ends_with("/kernel");
-        !compressed && linear && tensor.input.shape().len() == 2
+        !compressed && linear && tensor.input.shape.len() == 2
     });
-    left.map(|tensor| module(tensor.input.name()).to_owned()).collect()
+    left.map(|tensor| module(&tensor.input.name).to_owned()).collect()
 }
 
 /// One group a scheme. With several, each names its modules.
@@ -71,7 +71,7 @@ fn groups(plan: &Plan) -> Map<String, Value> {
     let mut schemes: Vec<(QuantScheme, Vec<&str>)> = vec![];
     for (_, tensor, work) in plan.selected() {
         let Some(scheme) = work.scheme else { continue };
-        let name = module(tensor.input.name());
+        let name = module(&tensor.input.name);
         match schemes.iter_mut().find(|(known, _)| *known == scheme) {
             Some((_, names)) => names.push(name),
             None => schemes.push((scheme, vec![name])),
@@ -111,12 +111,12 @@ fn weights(scheme: &QuantScheme) -> Value {
     })
 }
 
-/// `base` (an index as it was, or nothing) with the tensors that are written now.
+/// The index `base` with the tensors that are written now.
 pub(super) fn index<'a>(
-    base: Option<&Value>,
+    base: &Value,
     tensors: impl Iterator<Item = (&'a str, &'a str, u64)>,
 ) -> Value {
-    let mut index = base.and_then(Value::as_object).cloned().unwrap_or_default();
+    let mut index = base.as_object().cloned().unwrap_or_default();
     let mut places: Vec<(&str, &str)> = vec![];
     let mut total = 0;
     for (name, shard, bytes) in tensors {

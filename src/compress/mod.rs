@@ -16,6 +16,6 @@ mod weight;
 mod workers;
 
 pub use pass::Progress;
-pub use plan::{OutputTensor, Plan, TensorPlan};
+pub use plan::{Plan, TensorPlan};
 pub use recipe::{Format, OnIndivisible, Pruning, Recipe};
 pub use report::{Report, TensorReport};

@@ -128,8 +128,8 @@ impl<'a> Context<'a> {
             let (file, info) = (self.file(tensor), &tensor.input);
             // In the order of the file, also where the weight is stored transposed.
             let as_stored = super::weight::Weight {
-                rows: info.shape()[0],
-                cols: info.shape()[1],
+                rows: info.shape[0],
+                cols: info.shape[1],
                 transposed: false,
                 ..work.weight
             };
@@ -143,7 +143,7 @@ impl<'a> Context<'a> {
                 as_stored.release(file, info, &rows);
             }
             if let Some((index, value)) = first {
-                let tensor = info.name().to_owned();
+                let tensor = info.name.clone();
                 let problem = FormatProblem::NonFinite { tensor, index, value, count: total };
                 return Error::from(problem).in_file(file.path());
             }

@@ -7,7 +7,7 @@ use super::select::is_kernel;
 use super::weight::Weight;
 use super::{Pruning, stored};
 use crate::error::{Result, UsageError};
-use crate::io::{Model, TensorInfo};
+use crate::io::{Model, TensorInfo, TensorSpec};
 use crate::scheme::{Granularity, QuantScheme};
 use crate::tensor::{DType, FloatType};
 
@@ -34,7 +34,7 @@ pub struct TensorPlan {
     /// `None` where it is carried over.
     pub(super) work: Option<Work>,
     /// What is written instead of it.
-    pub outputs: Vec<OutputTensor>,
+    pub outputs: Vec<TensorSpec>,
 }
 
 /// How one tensor is compressed.
@@ -55,33 +55,10 @@ pub(super) enum Form {
     Bitmask,
 }
 
-/// A tensor of the output.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OutputTensor {
-    /// Its name.
-    pub name: String,
-    /// Element type.
-    pub dtype: DType,
-    /// Extent of each dimension.
-    pub shape: Vec<usize>,
-}
-
-impl OutputTensor {
-    pub(super) fn new(name: String, dtype: DType, shape: &[usize]) -> Self {
-        Self { name, dtype, shape: shape.to_vec() }
-    }
-
-    /// Bytes that it takes.
-    pub fn bytes(&self) -> u64 {
-        let elements: u64 = self.shape.iter().map(|n| *n as u64).product();
-        (elements * u64::from(self.dtype.bits())).div_ceil(8)
-    }
-}
-
 impl TensorPlan {
     /// Bytes of all that is written for it.
     pub fn bytes_after(&self) -> u64 {
-        self.outputs.iter().map(OutputTensor::bytes).sum()
+        self.outputs.iter().map(TensorSpec::bytes).sum()
     }
 
     /// Whether it is compressed, and not just carried over.
@@ -109,7 +86,7 @@ impl Plan {
         let (mut matched, mut indivisible) = (0, vec![]);
         for (shard, file) in model.shards().iter().enumerate() {
             for input in file.tensors() {
-                let chosen = recipe.selection.matches(input.name());
+                let chosen = recipe.selection.matches(&input.name);
                 matched += usize::from(chosen);
                 let weight = if chosen { weight_of(input) } else { None };
                 let work =
@@ -141,7 +118,7 @@ impl Plan {
     }
 
     /// Every tensor of the output.
-    pub fn outputs(&self) -> impl Iterator<Item = &OutputTensor> {
+    pub fn outputs(&self) -> impl Iterator<Item = &TensorSpec> {
         self.tensors.iter().flat_map(|tensor| &tensor.outputs)
     }
 
@@ -162,11 +139,15 @@ impl Plan {
     }
 }
 
+pub(super) fn spec(name: String, dtype: DType, shape: &[usize]) -> TensorSpec {
+    TensorSpec { name, dtype, shape: shape.to_vec() }
+}
+
 /// The weight that a tensor is, where it can be compressed.
 fn weight_of(input: &TensorInfo) -> Option<Weight> {
-    let float = FloatType::from_dtype(input.dtype())?;
-    let &[first, second] = input.shape() else { return None };
-    let transposed = is_kernel(input.name());
+    let float = FloatType::from_dtype(input.dtype)?;
+    let &[first, second] = &input.shape[..] else { return None };
+    let transposed = is_kernel(&input.name);
     let (rows, cols) = if transposed { (second, first) } else { (first, second) };
     Some(Weight { float, rows, cols, transposed })
 }
@@ -182,7 +163,7 @@ fn plan_weight(
     if let (Some(whole), Some(group)) = (&mut scheme, recipe.group_size())
         && !weight.cols.is_multiple_of(group)
     {
-        indivisible.push((input.name().to_owned(), weight.cols));
+        indivisible.push((input.name.clone(), weight.cols));
         match recipe.on_indivisible {
             OnIndivisible::Error => {}
             OnIndivisible::Channel => whole.granularity = Granularity::Channel,
@@ -198,9 +179,9 @@ fn plan_weight(
     (!idle).then_some(Work { weight, scheme, form })
 }
 
-fn outputs(input: &TensorInfo, work: Option<&Work>) -> Vec<OutputTensor> {
-    let name = input.name();
-    let same = || vec![OutputTensor::new(name.to_owned(), input.dtype(), input.shape())];
+fn outputs(input: &TensorInfo, work: Option<&Work>) -> Vec<TensorSpec> {
+    let name = &input.name;
+    let same = || vec![spec(name.clone(), input.dtype, &input.shape)];
     let Some(work) = work else { return same() };
     match (work.form, &work.scheme) {
         (Form::Packed, Some(scheme)) => packed_outputs(name, work.weight, scheme),
@@ -210,12 +191,10 @@ fn outputs(input: &TensorInfo, work: Option<&Work>) -> Vec<OutputTensor> {
 }
 
 /// compressed-tensors, pack-quantized.
-fn packed_outputs(name: &str, weight: Weight, scheme: &QuantScheme) -> Vec<OutputTensor> {
+fn packed_outputs(name: &str, weight: Weight, scheme: &QuantScheme) -> Vec<TensorSpec> {
     let Weight { float, rows, cols, .. } = weight;
     let groups = groups(weight, scheme);
-    let tensor = |suffix, dtype, shape: &[usize]| {
-        OutputTensor::new(format!("{name}_{suffix}"), dtype, shape)
-    };
+    let tensor = |suffix, dtype, shape: &[usize]| spec(format!("{name}_{suffix}"), dtype, shape);
     let per_tensor = scheme.granularity == Granularity::Tensor;
     let scale: &[usize] = if per_tensor { &[1] } else { &[rows, groups] };
     let mut outputs = vec![
@@ -242,10 +221,9 @@ pub(super) fn groups(weight: Weight, scheme: &QuantScheme) -> usize {
 }
 
 /// compressed-tensors, sparse-bitmask.
-pub(super) fn bitmask_outputs(name: &str, weight: Weight, kept: usize) -> Vec<OutputTensor> {
+pub(super) fn bitmask_outputs(name: &str, weight: Weight, kept: usize) -> Vec<TensorSpec> {
     let module = name.strip_suffix(".weight").unwrap_or(name);
-    let tensor =
-        |part, dtype, shape: &[usize]| OutputTensor::new(format!("{module}.{part}"), dtype, shape);
+    let tensor = |part, dtype, shape: &[usize]| spec(format!("{module}.{part}"), dtype, shape);
     vec![
         tensor("shape", DType::I64, &[2]),
         tensor("compressed", weight.float.dtype(), &[kept]),

@@ -127,9 +127,9 @@ pub(super) fn row(plan: &Plan, tensor: &TensorPlan, sums: Option<&ReportSums>) -
     let bytes_after = tensor.bytes_after();
     let weights = tensor.work.as_ref().map(|work| work.weight.len() as f64).filter(|n| *n > 0.0);
     TensorReport {
-        name: tensor.input.name().to_owned(),
-        shape: tensor.input.shape().to_vec(),
-        dtype: tensor.input.dtype().name(),
+        name: tensor.input.name.to_owned(),
+        shape: tensor.input.shape.to_vec(),
+        dtype: tensor.input.dtype.name(),
         action: action(plan, tensor.work.as_ref()),
         sparsity: sums.zip(weights).map(|(sums, n)| sums.zeros as f64 / n),
         bits_per_weight: weights.map(|n| bytes_after as f64 * 8.0 / n),

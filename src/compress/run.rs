@@ -1,13 +1,14 @@
 //! The last pass: every slab is read, computed and written by whichever worker is free.
 
+use std::ops::Range;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
 use super::config;
 use super::output::{Metadata, Output};
 use super::pass::{Context, Loaded, Progress, Slab, slabs};
-use super::plan::{Form, OutputTensor, Plan, TensorPlan, Work, bitmask_outputs, groups};
+use super::plan::{Form, Plan, TensorPlan, Work, bitmask_outputs, groups};
 use super::recipe::Recipe;
 use super::report::{self, Report};
 use super::scan::{self, TensorScan};
@@ -15,7 +16,7 @@ use super::workers;
 use crate::cpu;
 use crate::cpu::slab::{ReportSums, SlabOutput};
 use crate::error::{Error, Result};
-use crate::io::{Model, SafetensorsWriter};
+use crate::io::{Model, SafetensorsWriter, TensorSpec};
 use crate::ops::{self, Backend};
 use crate::scheme::{Granularity, QuantParams, QuantScheme};
 
@@ -45,25 +46,25 @@ impl Recipe {
     ) -> Result<Report> {
         let start = Instant::now();
         let mut plan = Plan::new(model, self)?;
-        let writing = Output::begin(model, output, self.force)?;
+        Output::check(model, output, self.force)?;
         let context = self.context(model, backend, progress);
         let scans = scan::run(&context, &plan)?;
         plan.set_kept(&scans);
         let quantization = config::quantization(&plan, kept_share(&plan, &scans));
+        let mut writing = Output::begin(model, output, self.force, plan.bytes_after())?;
         let mut sums = vec![ReportSums::default(); plan.tensors.len()];
         for shard in 0..model.shards().len() {
-            let outputs: Vec<&OutputTensor> =
-                plan.in_shard(shard).flat_map(|t| &t.outputs).collect();
+            let specs: Vec<TensorSpec> =
+                plan.in_shard(shard).flat_map(|(_, tensor)| tensor.outputs.clone()).collect();
             let metadata = metadata(model, &plan, shard, quantization.as_ref());
-            let writer = writing.shard(shard, &outputs, &metadata)?;
-            let last = LastPass { context: &context, plan: &plan, scans: &scans, writer: &writer };
-            last.run(shard, &mut sums)?;
+            let writer = writing.shard(shard, specs, &metadata)?;
+            LastPass::new(&context, &plan, &scans, &writer, shard).run(&mut sums)?;
             writing.finish(writer)?;
         }
         let tensors = plan.tensors.iter().flat_map(|t| t.outputs.iter().map(|o| (t.shard, o)));
         writing.commit(tensors, quantization.as_ref())?;
         let mut report = report::report(&plan, &sums, backend.name());
-        report.input = model.path().display().to_string();
+        report.input = model.root().display().to_string();
         report.output = Some(output.display().to_string());
         report.took(start.elapsed());
         Ok(report)
@@ -88,7 +89,7 @@ impl Recipe {
             plan.set_kept(&scans);
         }
         let mut report = report::report(&plan, &[], backend.name());
-        report.input = model.path().display().to_string();
+        report.input = model.root().display().to_string();
         report.took(start.elapsed());
         Ok(report)
     }
@@ -110,13 +111,13 @@ impl Plan {
         for (tensor, scan) in self.tensors.iter_mut().zip(scans) {
             if let Some(work) = tensor.work.as_ref().filter(|work| work.form == Form::Bitmask) {
                 let kept = scan.kept_in_all() as usize;
-                tensor.outputs = bitmask_outputs(tensor.input.name(), work.weight, kept);
+                tensor.outputs = bitmask_outputs(&tensor.input.name, work.weight, kept);
             }
         }
     }
 
-    fn in_shard(&self, shard: usize) -> impl Iterator<Item = &TensorPlan> {
-        self.tensors.iter().filter(move |tensor| tensor.shard == shard)
+    fn in_shard(&self, shard: usize) -> impl Iterator<Item = (usize, &TensorPlan)> {
+        self.tensors.iter().enumerate().filter(move |(_, tensor)| tensor.shard == shard)
     }
 }
 
@@ -134,55 +135,76 @@ fn metadata(
     shard: usize,
     quantization: Option<&serde_json::Value>,
 ) -> Metadata {
-    let mut metadata = model.shards()[shard].metadata().to_vec();
-    metadata.retain(|(key, _)| key != config::QUANTIZATION);
+    let mut metadata = model.shards()[shard].metadata().clone();
+    metadata.remove(config::QUANTIZATION);
     if metadata.is_empty() {
-        metadata.push(("format".into(), "pt".into()));
+        metadata.insert("format".into(), "pt".into());
     }
     if let Some(json) = quantization.filter(|_| model.config().is_none()) {
-        metadata.push((config::QUANTIZATION.into(), json.to_string()));
+        metadata.insert(config::QUANTIZATION.into(), json.to_string());
     }
-    let compressed =
-        |tensor: &&TensorPlan| tensor.work.as_ref().is_some_and(|work| work.form != Form::Dense);
-    let names = |wanted: &dyn Fn(&TensorPlan) -> bool| -> Vec<&str> {
-        let tensors = plan.in_shard(shard).filter(compressed).filter(|t| wanted(t));
-        tensors.map(|tensor| tensor.input.name()).collect()
+    let names = |wanted: &dyn Fn(&TensorPlan, &Work) -> bool| -> Vec<&str> {
+        let works = plan.in_shard(shard).filter_map(|(_, t)| Some((t, t.work.as_ref()?)));
+        let works = works.filter(|(t, work)| work.form != Form::Dense && wanted(t, work));
+        works.map(|(tensor, _)| &*tensor.input.name).collect()
     };
-    let transposed = names(&|t| t.work.as_ref().is_some_and(|work| work.weight.transposed));
-    let odd = names(&|t| !t.input.name().ends_with(".weight"));
+    let transposed = names(&|_, work| work.weight.transposed);
+    let odd = names(&|tensor, _| !tensor.input.name.ends_with(".weight"));
     for (key, names) in [(config::TRANSPOSED, transposed), (config::NAMES, odd)] {
         if !names.is_empty() {
-            metadata.push((key.into(), serde_json::Value::from(names).to_string()));
+            metadata.insert(key.into(), serde_json::Value::from(names).to_string());
         }
     }
     metadata
 }
 
-/// What the workers of the last pass share.
+/// What the workers of the last pass over a shard share.
 struct LastPass<'a> {
     context: &'a Context<'a>,
     plan: &'a Plan,
     scans: &'a [TensorScan],
     writer: &'a SafetensorsWriter,
+    shard: usize,
+    /// Number of each tensor's first output in `writer`.
+    first_output: Vec<usize>,
+    /// Zero points of each tensor, which are packed across slabs.
+    zero_points: Vec<Mutex<Vec<i8>>>,
 }
 
 /// One job of a worker.
 enum Job {
     Compress(Slab),
-    Copy { tensor: usize, start: usize, end: usize },
+    Copy { tensor: usize, range: Range<usize> },
 }
 
-impl LastPass<'_> {
-    fn run(&self, shard: usize, sums: &mut [ReportSums]) -> Result<()> {
-        let jobs = self.jobs(shard);
-        let zero_points: Vec<Mutex<Vec<i8>>> =
-            self.plan.tensors.iter().map(|tensor| Mutex::new(zero_points(tensor))).collect();
+impl<'a> LastPass<'a> {
+    fn new(
+        context: &'a Context<'a>,
+        plan: &'a Plan,
+        scans: &'a [TensorScan],
+        writer: &'a SafetensorsWriter,
+        shard: usize,
+    ) -> Self {
+        let (mut first_output, mut zero_points) = (vec![], vec![]);
+        let mut next = 0;
+        for tensor in &plan.tensors {
+            let here = tensor.shard == shard;
+            first_output.push(next);
+            next += if here { tensor.outputs.len() } else { 0 };
+            let len = if here { zero_points_len(tensor) } else { 0 };
+            zero_points.push(Mutex::new(vec![0; len]));
+        }
+        Self { context, plan, scans, writer, shard, first_output, zero_points }
+    }
+
+    fn run(&self, sums: &mut [ReportSums]) -> Result<()> {
+        let jobs = self.jobs();
         let parts = workers::map(self.context.threads, &jobs, |job| match job {
-            Job::Compress(slab) => self
-                .context
-                .load(self.plan, slab, |loaded| self.compress(loaded, &zero_points[slab.tensor])),
-            Job::Copy { tensor, start, end } => {
-                self.copy(*tensor, *start..*end)?;
+            Job::Compress(slab) => {
+                self.context.load(self.plan, slab, |loaded| self.compress(loaded))
+            }
+            Job::Copy { tensor, range } => {
+                self.copy(*tensor, range)?;
                 Ok(ReportSums::default())
             }
         })?;
@@ -191,56 +213,50 @@ impl LastPass<'_> {
                 report::add(&mut sums[slab.tensor], part);
             }
         }
-        for ((_, tensor, work), zero_points) in self
-            .plan
-            .selected()
-            .filter_map(|each| (each.1.shard == shard).then(|| (each, &zero_points[each.0])))
-        {
-            self.write_whole(tensor, work, zero_points)?;
+        for (number, _) in self.plan.in_shard(self.shard) {
+            self.write_whole(number)?;
         }
         Ok(())
     }
 
-    fn jobs(&self, shard: usize) -> Vec<Job> {
-        let in_shard = |tensor: &TensorPlan| tensor.shard == shard;
-        let slabs = slabs(self.plan, |tensor, _| in_shard(tensor));
+    fn jobs(&self) -> Vec<Job> {
+        let slabs = slabs(self.plan, |tensor, _| tensor.shard == self.shard);
         let mut jobs: Vec<Job> = slabs.into_iter().map(Job::Compress).collect();
-        for (tensor, plan) in self.plan.tensors.iter().enumerate() {
-            if in_shard(plan) && !plan.is_selected() {
-                let bytes = plan.input.bytes() as usize;
-                for start in (0..bytes).step_by(COPY_BYTES) {
-                    jobs.push(Job::Copy { tensor, start, end: bytes.min(start + COPY_BYTES) });
-                }
-            }
+        for (tensor, plan) in self.plan.in_shard(self.shard).filter(|(_, t)| !t.is_selected()) {
+            let bytes = plan.input.bytes() as usize;
+            jobs.extend(
+                (0..bytes)
+                    .step_by(COPY_BYTES)
+                    .map(|start| Job::Copy { tensor, range: start..bytes.min(start + COPY_BYTES) }),
+            );
         }
         jobs
     }
 
-    fn copy(&self, tensor: usize, range: std::ops::Range<usize>) -> Result<()> {
+    /// Writes to output `number` of a tensor.
+    fn write(&self, tensor: usize, number: usize, at: usize, bytes: &[u8]) -> Result<()> {
+        self.writer.write_at(self.first_output[tensor] + number, at as u64, bytes)
+    }
+
+    fn copy(&self, tensor: usize, range: &Range<usize>) -> Result<()> {
         let plan = &self.plan.tensors[tensor];
         let file = self.context.file(plan);
-        let data = file.bytes(&plan.input, range.clone());
-        self.writer.write_at(plan.input.name(), range.start as u64, data)?;
+        self.write(tensor, 0, range.start, file.bytes(&plan.input, range.clone()))?;
         (self.context.progress)(range.len() as u64);
-        file.release(&plan.input, range);
+        file.release(&plan.input, range.clone());
         Ok(())
     }
 
-    fn compress(&self, loaded: &Loaded<'_>, zero_points: &Mutex<Vec<i8>>) -> Result<ReportSums> {
-        let tensor = &self.plan.tensors[loaded.slab.tensor];
-        let scan = &self.scans[loaded.slab.tensor];
-        let step = scan.step(loaded, loaded.work.form != Form::Packed);
+    fn compress(&self, loaded: &Loaded<'_>) -> Result<ReportSums> {
+        let (slab, work) = (loaded.slab, loaded.work);
+        let step = self.scans[slab.tensor].step(loaded, work.form != Form::Packed);
         let result = ops::slab::run(self.context.backend, loaded.matrix(), &step)?;
-        match (loaded.work.form, &loaded.work.scheme) {
-            (Form::Packed, Some(scheme)) => {
-                self.write_packed(tensor, loaded, scheme, &result)?;
-                keep_zero_points(loaded, scheme, &result.params, zero_points);
-            }
-            (Form::Bitmask, _) => self.write_bitmask(tensor, loaded, scan, &result.dense)?,
+        match (work.form, &work.scheme) {
+            (Form::Packed, Some(scheme)) => self.write_packed(loaded, scheme, &result)?,
+            (Form::Bitmask, _) => self.write_bitmask(loaded, &result.dense)?,
             (Form::Dense | Form::Packed, _) => {
-                let name = tensor.input.name();
-                loaded.work.weight.scatter(&loaded.slab.rows, &result.dense, |at, piece| {
-                    self.writer.write_at(name, at, piece)
+                work.weight.scatter(&slab.rows, &result.dense, |at, piece| {
+                    self.write(slab.tensor, 0, at, piece)
                 })?;
             }
         }
@@ -249,114 +265,91 @@ impl LastPass<'_> {
 
     fn write_packed(
         &self,
-        tensor: &TensorPlan,
         loaded: &Loaded<'_>,
         scheme: &QuantScheme,
         result: &SlabOutput,
     ) -> Result<()> {
-        let [packed, scale, ..] = &tensor.outputs[..] else {
-            return Err(Error::Bug { what: "a packed weight without outputs" });
-        };
         let (weight, first) = (loaded.work.weight, loaded.slab.rows.start);
+        let tensor = loaded.slab.tensor;
         let at = first * scheme.words_per_row(weight.cols) * 4;
-        self.writer.write_at(&packed.name, at as u64, &words(&result.packed))?;
+        self.write(tensor, 0, at, &bytes_of(&result.packed))?;
+        let first_segment = first * groups(weight, scheme);
+        let QuantParams { scale, zero_point } = &result.params;
         let mut bytes = vec![];
-        weight.float.encode(&result.params.scale, &mut bytes);
-        let at = first * groups(weight, scheme) * weight.float.size();
-        self.writer.write_at(&scale.name, at as u64, &bytes)
-    }
-
-    fn write_bitmask(
-        &self,
-        tensor: &TensorPlan,
-        loaded: &Loaded<'_>,
-        scan: &TensorScan,
-        dense: &[u8],
-    ) -> Result<()> {
-        let [_, compressed, bitmask, row_offsets] = &tensor.outputs[..] else {
-            return Err(Error::Bug { what: "a bit mask without outputs" });
-        };
-        let (weight, first) = (loaded.work.weight, loaded.slab.rows.start);
-        let mask = ops::bitmask::encode(self.context.backend, weight.float, dense, weight.cols)?;
-        let before = scan.kept[loaded.slab.number];
-        let size = weight.float.size() as u64;
-        if mask.compressed.len() as u64 != (scan.kept[loaded.slab.number + 1] - before) * size {
-            return Err(Error::Bug { what: "two passes over a weight kept different numbers" });
-        }
-        self.writer.write_at(&compressed.name, before * size, &mask.compressed)?;
-        let at = (first * weight.cols.div_ceil(8)) as u64;
-        self.writer.write_at(&bitmask.name, at, &mask.bitmask)?;
-        let offsets = mask.row_offsets.iter().flat_map(|n| (n + before as i64).to_le_bytes());
-        let offsets: Vec<u8> = offsets.collect();
-        self.writer.write_at(&row_offsets.name, first as u64 * 8, &offsets)
-    }
-
-    /// What is known only when all slabs are done, or has nothing to do with them.
-    fn write_whole(
-        &self,
-        tensor: &TensorPlan,
-        work: &Work,
-        zero_points: &Mutex<Vec<i8>>,
-    ) -> Result<()> {
-        let shape: Vec<u8> = [work.weight.rows, work.weight.cols]
-            .iter()
-            .flat_map(|n| (*n as i64).to_le_bytes())
-            .collect();
-        let (shape_output, scheme) = match (work.form, &work.scheme) {
-            (Form::Packed, Some(scheme)) => (&tensor.outputs[2], Some(scheme)),
-            (Form::Bitmask, _) => (&tensor.outputs[0], None),
-            (Form::Dense | Form::Packed, _) => return Ok(()),
-        };
-        self.writer.write_at(&shape_output.name, 0, &shape)?;
-        let Some(scheme) = scheme else { return Ok(()) };
-        let params = self.scans.iter().zip(&self.plan.tensors);
-        let params = params.filter(|(_, t)| t.input.name() == tensor.input.name());
-        let params = params.filter_map(|(scan, _)| scan.params.as_ref()).next();
-        if let Some(params) = params {
-            let mut bytes = vec![];
-            work.weight.float.encode(&params.scale, &mut bytes);
-            self.writer.write_at(&tensor.outputs[1].name, 0, &bytes)?;
-        }
-        if let Some(output) = tensor.outputs.get(3) {
-            let zero_points = zero_points.lock().unwrap_or_else(|e| e.into_inner());
-            let bytes = match params {
-                Some(params) => params.zero_point.iter().map(|zp| *zp as u8).collect(),
-                None => {
-                    let (rows, groups) = (work.weight.rows, groups(work.weight, scheme));
-                    words(&cpu::pack::pack_zero_points(&zero_points, rows, groups, scheme.bits))
-                }
-            };
-            self.writer.write_at(&output.name, 0, &bytes)?;
+        weight.float.encode(scale, &mut bytes);
+        self.write(tensor, 1, first_segment * weight.float.size(), &bytes)?;
+        if !zero_point.is_empty() {
+            lock(&self.zero_points[tensor])[first_segment..first_segment + zero_point.len()]
+                .copy_from_slice(zero_point);
         }
         Ok(())
     }
+
+    fn write_bitmask(&self, loaded: &Loaded<'_>, dense: &[u8]) -> Result<()> {
+        let (weight, first) = (loaded.work.weight, loaded.slab.rows.start);
+        let Slab { tensor, number, .. } = *loaded.slab;
+        let mask = ops::bitmask::encode(self.context.backend, weight.float, dense, weight.cols)?;
+        let kept = &self.scans[tensor].kept;
+        let size = weight.float.size();
+        if (mask.compressed.len() / size) as u64 != kept[number + 1] - kept[number] {
+            return Err(Error::Bug { what: "two passes over a weight kept different numbers" });
+        }
+        self.write(tensor, 1, kept[number] as usize * size, &mask.compressed)?;
+        self.write(tensor, 2, first * weight.cols.div_ceil(8), &mask.bitmask)?;
+        let before = kept[number] as i64;
+        let offsets = mask.row_offsets.iter().flat_map(|n| (n + before).to_le_bytes());
+        self.write(tensor, 3, first * 8, &offsets.collect::<Vec<u8>>())
+    }
+
+    /// What is known only when all slabs are done, or has nothing to do with them.
+    fn write_whole(&self, tensor: usize) -> Result<()> {
+        let Some(work) = &self.plan.tensors[tensor].work else { return Ok(()) };
+        let (rows, float) = (work.weight.rows, work.weight.float);
+        let shape = [rows as i64, work.weight.cols as i64].map(i64::to_le_bytes);
+        let scheme = match (work.form, &work.scheme) {
+            (Form::Packed, Some(scheme)) => scheme,
+            (Form::Bitmask, _) => return self.write(tensor, 0, 0, shape.as_flattened()),
+            (Form::Dense | Form::Packed, _) => return Ok(()),
+        };
+        self.write(tensor, 2, 0, shape.as_flattened())?;
+        let params = self.scans[tensor].params.as_ref();
+        if let Some(params) = params {
+            let mut bytes = vec![];
+            float.encode(&params.scale, &mut bytes);
+            self.write(tensor, 1, 0, &bytes)?;
+        }
+        match params {
+            _ if scheme.symmetric => Ok(()),
+            Some(params) => {
+                let bytes: Vec<u8> = params.zero_point.iter().map(|zp| *zp as u8).collect();
+                self.write(tensor, 3, 0, &bytes)
+            }
+            None => {
+                let zero_points = lock(&self.zero_points[tensor]);
+                let groups = groups(work.weight, scheme);
+                let packed = cpu::pack::pack_zero_points(&zero_points, rows, groups, scheme.bits);
+                self.write(tensor, 3, 0, &bytes_of(&packed))
+            }
+        }
+    }
 }
 
-/// Room for the zero points of `tensor`, which are packed across slabs.
-fn zero_points(tensor: &TensorPlan) -> Vec<i8> {
-    let Some(work) = &tensor.work else { return vec![] };
+/// Zero points that `tensor` has, where there is more than one.
+fn zero_points_len(tensor: &TensorPlan) -> usize {
+    let Some(work) = &tensor.work else { return 0 };
     match &work.scheme {
         Some(scheme) if !scheme.symmetric && scheme.granularity != Granularity::Tensor => {
-            vec![0; work.weight.rows * groups(work.weight, scheme)]
+            work.weight.rows * groups(work.weight, scheme)
         }
-        _ => vec![],
+        _ => 0,
     }
 }
 
-fn keep_zero_points(
-    loaded: &Loaded<'_>,
-    scheme: &QuantScheme,
-    params: &QuantParams,
-    all: &Mutex<Vec<i8>>,
-) {
-    if !params.zero_point.is_empty() {
-        let first = loaded.slab.rows.start * groups(loaded.work.weight, scheme);
-        // A poisoned lock only means that another worker panicked; the scope panics then.
-        let mut all = all.lock().unwrap_or_else(|e| e.into_inner());
-        all[first..first + params.zero_point.len()].copy_from_slice(&params.zero_point);
-    }
+/// A poisoned lock only means that another worker panicked; the scope panics then.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn words(words: &[u32]) -> Vec<u8> {
+fn bytes_of(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }

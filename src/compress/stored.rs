@@ -10,9 +10,8 @@ pub(super) fn quantization_of(model: &Model) -> Option<Value> {
     if let Some(value) = model.config().and_then(|config| config.get(config::QUANTIZATION)) {
         return Some(value.clone());
     }
-    let metadata = model.shards().iter().flat_map(|file| file.metadata());
-    let mut json = metadata.filter(|(key, _)| key == config::QUANTIZATION);
-    json.next().and_then(|(_, json)| serde_json::from_str(json).ok())
+    let mut json = model.shards().iter().filter_map(|f| f.metadata().get(config::QUANTIZATION));
+    json.next().and_then(|json| serde_json::from_str(json).ok())
 }
 
 /// What a compressed model calls its format; `None` for a dense one.

@@ -102,10 +102,10 @@ impl Weight {
         &self,
         rows: &Range<usize>,
         dense: &[u8],
-        mut write: impl FnMut(u64, &[u8]) -> Result<(), E>,
+        mut write: impl FnMut(usize, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         if !self.transposed {
-            return write((rows.start * self.row_bytes()) as u64, dense);
+            return write(rows.start * self.row_bytes(), dense);
         }
         let size = self.float.size();
         let stored = transpose(dense, rows.len(), self.cols, size);
@@ -113,7 +113,7 @@ impl Weight {
             return write(0, &stored);
         }
         for (input, piece) in stored.chunks_exact((rows.len() * size).max(1)).enumerate() {
-            write(self.run(input, rows).start as u64, piece)?;
+            write(self.run(input, rows).start, piece)?;
         }
         Ok(())
     }
@@ -167,8 +167,8 @@ mod tests {
         for rows in [0..3, 3..4] {
             let dense: Vec<u8> =
                 rows.clone().flat_map(|r| (0..3).flat_map(move |c| [r as u8, c as u8])).collect();
-            let put = |at: u64, piece: &[u8]| {
-                stored[at as usize..][..piece.len()].copy_from_slice(piece);
+            let put = |at: usize, piece: &[u8]| {
+                stored[at..][..piece.len()].copy_from_slice(piece);
                 Ok::<_, ()>(())
             };
             weight.scatter(&rows, &dense, put).expect("never fails");
