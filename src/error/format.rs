@@ -183,4 +183,12 @@ pub enum FormatProblem {
         /// The shard.
         shard: String,
     },
+    /// Compressed tensors that do not fit together, or whose scheme is not known here.
+    #[error("tensor {tensor:?}: {reason}")]
+    Compressed {
+        /// The tensor.
+        tensor: String,
+        /// What does not fit, and what to do.
+        reason: &'static str,
+    },
 }

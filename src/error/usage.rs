@@ -22,4 +22,65 @@ pub enum UsageError {
         /// What to do.
         advice: &'static str,
     },
+    /// A recipe that changes nothing.
+    #[error(
+        "nothing to do; give --sparsity, --threshold, --threshold-ratio, --nm, --quantize or --format sparse-bitmask"
+    )]
+    NothingToDo,
+    /// A selection that selects nothing.
+    #[error(
+        "no tensor is selected: of {tensors}, {matched} match by name and none of these is a two-dimensional f32, f16 or bf16 weight; see `tensorpress inspect` and --include"
+    )]
+    NothingSelected {
+        /// Tensors in the model.
+        tensors: usize,
+        /// Those whose name matches.
+        matched: usize,
+    },
+    /// A regular expression that does not parse.
+    #[error("{argument} {pattern:?} is not a regular expression: {reason}")]
+    Pattern {
+        /// Which argument.
+        argument: &'static str,
+        /// The expression.
+        pattern: String,
+        /// Where it fails.
+        reason: String,
+    },
+    /// Rows that are not whole groups.
+    #[error(
+        "the group size {group} does not divide the rows of {}; choose another --group-size, or --on-indivisible channel or skip",
+        list(.tensors)
+    )]
+    Indivisible {
+        /// The group size.
+        group: usize,
+        /// Each such tensor with the width of its rows.
+        tensors: Vec<(String, usize)>,
+    },
+    /// The model is compressed already.
+    #[error("the model is compressed already ({format}); run `tensorpress decompress` first")]
+    AlreadyCompressed {
+        /// Which format.
+        format: String,
+    },
+    /// A new tensor would take the name of one that is there.
+    #[error("the output needs the name {name:?} twice; leave one of the two out with --exclude")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+    /// No operation has this name.
+    #[error("no operation {wanted:?}; there are {available}")]
+    UnknownOperation {
+        /// What was asked for.
+        wanted: String,
+        /// What there is, comma separated.
+        available: String,
+    },
+}
+
+fn list(tensors: &[(String, usize)]) -> String {
+    let each = tensors.iter().map(|(name, width)| format!("{name} ({width} wide)"));
+    each.collect::<Vec<_>>().join(", ")
 }

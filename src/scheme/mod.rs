@@ -1,5 +1,6 @@
 //! What compressed bytes mean: bits, ranges, granularity, packing and masks, on any device.
 
+mod presets;
 mod quant;
 
 pub use quant::{Arithmetic, Bits, Granularity, QuantParams, QuantScheme, Range};

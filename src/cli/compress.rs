@@ -1,0 +1,121 @@
+//! `tensorpress compress`
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::output::{self, bytes, figure, percent, shape};
+use super::recipe::RecipeArguments;
+use super::{Common, Device, progress};
+use crate::compress::Report;
+use crate::error::{Result, UsageError};
+use crate::io::Model;
+
+/// Prune and quantize a model
+///
+/// MODEL is a .safetensors file or a Hugging Face directory; OUT becomes the same. Every
+/// two-dimensional weight is compressed, except norms, embeddings and lm_head; every other tensor
+/// and file is carried over unchanged.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  # 4-bit weights, a scale every 128 inputs: loads in transformers and vLLM
+  tensorpress compress ./model -o ./model-w4a16 --quantize int4
+
+  # half of the weights to zero, stored without the zeros
+  tensorpress compress m.safetensors -o sparse.safetensors --sparsity 0.5 --format sparse-bitmask
+
+  # 2:4 sparsity and 8-bit codes; the sizes first
+  tensorpress compress m.safetensors --nm 2:4 --quantize int8 --dry-run
+
+  # all layers but the first, as JSON
+  tensorpress compress m.safetensors -o out.safetensors --quantize int8 --exclude '^fc1' --json")]
+pub(super) struct Arguments {
+    /// A .safetensors file or a model directory
+    model: PathBuf,
+    /// The file or directory to write
+    #[arg(short, long, value_name = "OUT", required_unless_present = "dry_run")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    recipe: RecipeArguments,
+    #[command(flatten)]
+    device: Device,
+    /// Replace OUT if it exists
+    #[arg(long, help_heading = "Output")]
+    force: bool,
+    /// Print what would be done, with sizes, and write nothing
+    #[arg(long, help_heading = "Output")]
+    dry_run: bool,
+    /// Print the report as one JSON object
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
+    let recipe = arguments.recipe.recipe()?.force(arguments.force);
+    let model = Model::open(&arguments.model)?;
+    let backend = arguments.device.open(common)?;
+    let bar = progress::bar(common);
+    let advance = |count| bar.inc(count);
+    let report = match (&arguments.output, arguments.dry_run) {
+        (_, true) => recipe.dry_run(&model, &backend, &advance),
+        (Some(out), false) => recipe.compress_with(&model, out, &backend, &advance),
+        (None, false) => Err(UsageError::Conflict {
+            first: "compress",
+            second: "no output",
+            advice: "name one with -o, or pass --dry-run",
+        }
+        .into()),
+    };
+    bar.finish_and_clear();
+    let report = report?;
+    for warning in &report.warnings {
+        output::warn(common, warning);
+    }
+    if arguments.json { output::json(&report) } else { output::print(&text(&report)) }
+}
+
+fn text(report: &Report) -> String {
+    let header = [
+        "tensor",
+        "shape",
+        "dtype",
+        "done",
+        "zeros",
+        "bits/w",
+        "SQNR dB",
+        "max error",
+        "saturated",
+        "before",
+        "after",
+    ];
+    let rows = report.tensors.iter().map(|row| {
+        vec![
+            row.name.clone(),
+            shape(&row.shape),
+            row.dtype.to_owned(),
+            row.action.clone(),
+            figure(row.sparsity, percent),
+            figure(row.bits_per_weight, |bits| format!("{bits:.2}")),
+            figure(row.sqnr_db, |db| format!("{db:.1}")),
+            figure(row.max_error, |error| format!("{error:.3e}")),
+            figure(row.saturated, |n| n.to_string()),
+            bytes(row.bytes_before),
+            bytes(row.bytes_after),
+        ]
+    });
+    let mut text = output::table(&header, 4, rows.collect());
+    let (before, after) = (report.bytes_before, report.bytes_after);
+    let ratio = before as f64 / after.max(1) as f64;
+    text += &format!("\n{} → {} ({ratio:.2}× smaller)", bytes(before), bytes(after));
+    text += &figure(report.bits_per_weight, |bits| format!(", {bits:.2} bits per weight"));
+    text += &figure(report.sparsity, |share| format!(", {} zeros", percent(share)));
+    text += &figure(report.sqnr_db, |db| format!(", SQNR {db:.1} dB"));
+    let time = format!("{:.2} s, {:.2} GB/s", report.seconds, report.gb_per_second);
+    match &report.output {
+        Some(path) => {
+            text += &format!("\n{} on {} in {time}\nwrote {path}\n", report.format, report.device)
+        }
+        None => text += "\ndry run: nothing was written\n",
+    }
+    text
+}

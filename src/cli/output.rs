@@ -1,0 +1,95 @@
+//! What goes to standard output and standard error.
+
+use std::io::{IsTerminal, Write};
+
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use super::Common;
+use crate::error::{Error, Result};
+
+/// Prints to standard output.
+pub(super) fn print(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    written.map_err(|source| Error::Stdout { source })
+}
+
+/// Prints a value as one JSON object.
+pub(super) fn json(value: &impl Serialize) -> Result<()> {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => print(&(text + "\n")),
+        Err(_) => Err(Error::Bug { what: "a report that does not serialize" }),
+    }
+}
+
+/// A line of information on standard error.
+pub(super) fn note(common: &Common, text: &str) {
+    if !common.quiet {
+        eprintln!("{text}");
+    }
+}
+
+/// A warning on standard error.
+pub(super) fn warn(common: &Common, text: &str) {
+    if !common.quiet {
+        eprintln!("warning: {text}");
+    }
+}
+
+/// A table as wide as the terminal; all but the `left` first columns are aligned to the right.
+pub(super) fn table(header: &[&str], left: usize, rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    if !std::io::stdout().is_terminal() {
+        // Whoever reads a pipe wants one line a row.
+        table.set_content_arrangement(ContentArrangement::Disabled);
+        table.force_no_tty();
+    }
+    table.set_header(header);
+    table.add_rows(rows.into_iter().map(|row| row.into_iter().map(Cell::new)));
+    for column in table.column_iter_mut().skip(left) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let lines = table.lines().map(|line| line.trim_end().to_owned() + "\n");
+    lines.collect()
+}
+
+/// "1.5 MB": decimal units, as disks are sold.
+pub(super) fn bytes(count: u64) -> String {
+    let units = ["B", "kB", "MB", "GB", "TB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < units.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", units[unit]) }
+}
+
+/// "784×300".
+pub(super) fn shape(shape: &[usize]) -> String {
+    if shape.is_empty() {
+        return "scalar".to_owned();
+    }
+    shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("×")
+}
+
+/// A figure, or nothing.
+pub(super) fn figure<T>(value: Option<T>, text: impl Fn(T) -> String) -> String {
+    value.map(text).unwrap_or_default()
+}
+
+/// "50.0%".
+pub(super) fn percent(share: f64) -> String {
+    format!("{:.1}%", share * 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn bytes_read_well() {
+        let texts = [0, 999, 1000, 1500, 999_949, 999_960, 5_000_000_000].map(super::bytes);
+        assert_eq!(texts, ["0 B", "999 B", "1.0 kB", "1.5 kB", "999.9 kB", "1.0 MB", "5.0 GB"]);
+    }
+}

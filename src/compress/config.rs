@@ -1,0 +1,135 @@
+//! `quantization_config` as compressed-tensors reads it, and the rewritten index.
+
+use serde_json::{Map, Value, json};
+
+use super::plan::{Form, Plan};
+use crate::scheme::{Granularity, QuantScheme};
+
+/// Key of the JSON in `config.json`, and in the metadata of a single file.
+pub(super) const QUANTIZATION: &str = "quantization_config";
+/// Key in a file's metadata: JSON list of weights that were stored `[in, out]`.
+pub(super) const TRANSPOSED: &str = "tensorpress.transposed";
+/// Key in a file's metadata: JSON list of weights whose name does not end in `.weight`.
+pub(super) const NAMES: &str = "tensorpress.names";
+
+/// The model's `quantization_config`; `None` where all weights stay dense.
+pub(super) fn quantization(plan: &Plan, kept_share: Option<f64>) -> Option<Value> {
+    let form = plan.selected().map(|(_, _, work)| work.form).find(|form| *form != Form::Dense)?;
+    let mut config = json!({
+        "quant_method": "compressed-tensors",
+        "version": "0.14.0",
+    });
+    let object = config.as_object_mut()?;
+    if form == Form::Bitmask {
+        let structure = match plan.prune {
+            Some(super::Pruning::Nm(p)) => format!("{}:{}", p.keep, p.of),
+            _ => "unstructured".to_owned(),
+        };
+        object.insert("format".into(), "dense".into());
+        object.insert("quantization_status".into(), "compressed".into());
+        object.insert("ignore".into(), json!([]));
+        object.insert("config_groups".into(), json!({}));
+        object.insert(
+            "sparsity_config".into(),
+            json!({
+                "format": "sparse-bitmask",
+                "global_sparsity": kept_share.map(|kept| 1.0 - kept),
+                "sparsity_structure": structure,
+                "targets": ["Linear"],
+                "ignore": ignored(plan),
+            }),
+        );
+    } else {
+        object.insert("format".into(), "pack-quantized".into());
+        object.insert("quantization_status".into(), "compressed".into());
+        object.insert("global_compression_ratio".into(), Value::Null);
+        object.insert("kv_cache_scheme".into(), Value::Null);
+        object.insert("ignore".into(), ignored(plan).into());
+        object.insert("config_groups".into(), groups(plan).into());
+    }
+    Some(config)
+}
+
+/// The module that a weight belongs to.
+fn module(name: &str) -> &str {
+    name.strip_suffix(".weight").or_else(|| name.strip_suffix("/kernel")).unwrap_or(name)
+}
+
+/// Every module with a two-dimensional weight that is not compressed.
+fn ignored(plan: &Plan) -> Vec<String> {
+    let left = plan.tensors.iter().filter(|tensor| {
+        let compressed = tensor.work.as_ref().is_some_and(|work| work.form != Form::Dense);
+        let name = &tensor.input.name;
+        let linear = name.ends_with(".weight") || name.ends_with("/kernel");
+        !compressed && linear && tensor.input.shape.len() == 2
+    });
+    left.map(|tensor| module(&tensor.input.name).to_owned()).collect()
+}
+
+/// One group a scheme. With several, each names its modules.
+fn groups(plan: &Plan) -> Map<String, Value> {
+    let mut schemes: Vec<(QuantScheme, Vec<&str>)> = vec![];
+    for (_, tensor, work) in plan.selected() {
+        let Some(scheme) = work.scheme else { continue };
+        let name = module(&tensor.input.name);
+        match schemes.iter_mut().find(|(known, _)| *known == scheme) {
+            Some((_, names)) => names.push(name),
+            None => schemes.push((scheme, vec![name])),
+        }
+    }
+    let single = schemes.len() == 1;
+    let each = schemes.iter().enumerate().map(|(number, (scheme, names))| {
+        let targets = if single { vec!["Linear"] } else { names.clone() };
+        let group = json!({
+            "targets": targets,
+            "input_activations": null,
+            "output_activations": null,
+            "weights": weights(scheme),
+        });
+        (format!("group_{number}"), group)
+    });
+    each.collect()
+}
+
+fn weights(scheme: &QuantScheme) -> Value {
+    let (strategy, group_size) = match scheme.granularity {
+        Granularity::Tensor => ("tensor", None),
+        Granularity::Channel => ("channel", None),
+        Granularity::Group(size) => ("group", Some(size)),
+    };
+    json!({
+        "num_bits": scheme.bits as u32,
+        "type": "int",
+        "symmetric": scheme.symmetric,
+        "strategy": strategy,
+        "group_size": group_size,
+        "dynamic": false,
+        "actorder": null,
+        "observer": "minmax",
+        "observer_kwargs": {},
+        "block_structure": null,
+    })
+}
+
+/// The index `base` with the tensors that are written now.
+pub(super) fn index<'a>(
+    base: &Value,
+    tensors: impl Iterator<Item = (&'a str, &'a str, u64)>,
+) -> Value {
+    let mut index = base.as_object().cloned().unwrap_or_default();
+    let mut places: Vec<(&str, &str)> = vec![];
+    let mut total = 0;
+    for (name, shard, bytes) in tensors {
+        places.push((name, shard));
+        total += bytes;
+    }
+    places.sort_unstable();
+    let map: Map<String, Value> =
+        places.into_iter().map(|(name, shard)| (name.to_owned(), shard.into())).collect();
+    let metadata = index.entry("metadata").or_insert_with(|| json!({}));
+    if let Some(metadata) = metadata.as_object_mut() {
+        metadata.insert("total_size".into(), total.into());
+    }
+    index.insert("weight_map".into(), map.into());
+    index.into()
+}

@@ -1,0 +1,130 @@
+//! The written model: shards with new tensors, the rewritten index and configuration, and every
+//! other file carried over.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::config;
+use crate::error::{Error, Result};
+use crate::io::{Model, OutputDirectory, OutputFile, SafetensorsWriter, TensorSpec, refuse_same};
+
+/// Metadata of a file.
+pub(super) type Metadata = BTreeMap<String, String>;
+
+/// A model that is being written: a file where `model` is one, otherwise a directory.
+///
+/// Nothing is visible at its path until [`Output::commit`], and nothing stays if it is dropped.
+pub(super) struct Output<'a> {
+    model: &'a Model,
+    path: PathBuf,
+    force: bool,
+    directory: Option<OutputDirectory>,
+    file: Option<SafetensorsWriter>,
+}
+
+impl<'a> Output<'a> {
+    /// Fails where `path` must not be written. Nothing is created yet.
+    pub(super) fn check(model: &Model, path: &Path, force: bool) -> Result<()> {
+        refuse_same(model.root(), path)?;
+        if model.is_directory() && lies_in(path, model.root()) {
+            return Err(Error::OutputIsInput { path: path.to_owned() });
+        }
+        for (name, _) in model.shard_names().iter().zip(model.shards()) {
+            if model.is_directory() {
+                refuse_same(&model.root().join(name), &path.join(name))?;
+            }
+        }
+        let empty = |path: &Path| std::fs::read_dir(path).is_ok_and(|mut e| e.next().is_none());
+        let there = std::fs::symlink_metadata(path).is_ok();
+        if there && !force && !(model.is_directory() && empty(path)) {
+            return Err(Error::Exists { path: path.to_owned() });
+        }
+        Ok(())
+    }
+
+    /// Begins to write about `bytes` bytes.
+    pub(super) fn begin(model: &'a Model, path: &Path, force: bool, bytes: u64) -> Result<Self> {
+        let directory = model
+            .is_directory()
+            .then(|| OutputDirectory::create(path, bytes, force))
+            .transpose()?;
+        Ok(Self { model, path: path.to_owned(), force, directory, file: None })
+    }
+
+    /// A writer for shard `number`.
+    pub(super) fn shard(
+        &self,
+        number: usize,
+        tensors: Vec<TensorSpec>,
+        metadata: &Metadata,
+    ) -> Result<SafetensorsWriter> {
+        SafetensorsWriter::create(tensors, metadata, |size| match &self.directory {
+            Some(directory) => directory.file(&self.model.shard_names()[number], size),
+            None => OutputFile::create(&self.path, size, self.force),
+        })
+    }
+
+    /// Ends a shard. A single file is kept back until [`Output::commit`].
+    pub(super) fn finish(&mut self, writer: SafetensorsWriter) -> Result<()> {
+        match self.directory {
+            Some(_) => writer.finish(),
+            None => {
+                self.file = Some(writer);
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes what is not tensors and makes the output visible.
+    ///
+    /// `tensors` are the shard and the description of each tensor; `quantization` goes into
+    /// `config.json`, or is taken out of it.
+    pub(super) fn commit<'t>(
+        self,
+        tensors: impl Iterator<Item = (usize, &'t TensorSpec)>,
+        quantization: Option<&Value>,
+    ) -> Result<()> {
+        let Some(directory) = self.directory else {
+            return self.file.map_or(Ok(()), SafetensorsWriter::finish);
+        };
+        for name in self.model.other_files() {
+            directory.copy(&self.model.root().join(name), name)?;
+        }
+        if let Some(config) = self.model.config() {
+            let config = with_quantization(config, quantization);
+            directory.write("config.json", pretty(&config).as_bytes())?;
+        }
+        if let Some(index) = self.model.index() {
+            let names = self.model.shard_names();
+            let tensors = tensors.map(|(shard, t)| (&*t.name, &*names[shard], t.bytes()));
+            let index = config::index(index, tensors);
+            directory.write("model.safetensors.index.json", pretty(&index).as_bytes())?;
+        }
+        directory.commit()
+    }
+}
+
+/// Whether `path`, which need not exist, lies in `folder`.
+fn lies_in(path: &Path, folder: &Path) -> bool {
+    let Ok(folder) = folder.canonicalize() else { return false };
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    path.ancestors().filter_map(|a| a.canonicalize().ok()).any(|a| a == folder)
+}
+
+/// `config.json` with, or without, `quantization_config`.
+fn with_quantization(config: &Value, quantization: Option<&Value>) -> Value {
+    let mut config = config.clone();
+    if let Some(object) = config.as_object_mut() {
+        object.shift_remove(config::QUANTIZATION);
+        if let Some(quantization) = quantization {
+            object.insert(config::QUANTIZATION.to_owned(), quantization.clone());
+        }
+    }
+    config
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}

@@ -1,0 +1,233 @@
+//! What a recipe means for a model: what happens to every tensor, and how large the result is.
+
+use std::collections::HashSet;
+
+use super::recipe::{Format, OnIndivisible, Recipe};
+use super::select::is_kernel;
+use super::weight::Weight;
+use super::{Pruning, stored};
+use crate::error::{Result, UsageError};
+use crate::io::{Model, TensorInfo, TensorSpec};
+use crate::scheme::{Granularity, QuantScheme};
+use crate::tensor::{DType, FloatType};
+
+/// What happens to every tensor of a model.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// In the order of the shards and, in each, of their data.
+    pub tensors: Vec<TensorPlan>,
+    /// What is written.
+    pub format: Format,
+    /// Which weights become zero.
+    pub prune: Option<Pruning>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// What happens to one tensor.
+#[derive(Clone, Debug)]
+pub struct TensorPlan {
+    /// Number of the shard.
+    pub shard: usize,
+    /// The tensor as it is.
+    pub input: TensorInfo,
+    /// `None` where it is carried over.
+    pub(super) work: Option<Work>,
+    /// What is written instead of it.
+    pub outputs: Vec<TensorSpec>,
+}
+
+/// How one tensor is compressed.
+#[derive(Clone, Debug)]
+pub(super) struct Work {
+    pub weight: Weight,
+    pub scheme: Option<QuantScheme>,
+    pub form: Form,
+}
+
+/// What a weight looks like on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Dense,
+    /// Packed, scale, shape and, where asymmetric, zero point, in this order.
+    Packed,
+    /// Shape, compressed, bitmask, row offsets, in this order.
+    Bitmask,
+}
+
+impl TensorPlan {
+    /// Bytes of all that is written for it.
+    pub fn bytes_after(&self) -> u64 {
+        self.outputs.iter().map(TensorSpec::bytes).sum()
+    }
+
+    /// Whether it is compressed, and not just carried over.
+    pub fn is_selected(&self) -> bool {
+        self.work.is_some()
+    }
+}
+
+impl Plan {
+    /// Plans `recipe` for `model`. Reads headers only.
+    ///
+    /// # Errors
+    /// A [`UsageError`] where the recipe contradicts itself or does not fit the model.
+    pub fn new(model: &Model, recipe: &Recipe) -> Result<Self> {
+        recipe.validate()?;
+        if let Some(format) = stored::format_of(model) {
+            return Err(UsageError::AlreadyCompressed { format }.into());
+        }
+        let mut plan = Self {
+            tensors: vec![],
+            format: recipe.output_format(),
+            prune: recipe.prune,
+            warnings: vec![],
+        };
+        let (mut matched, mut indivisible) = (0, vec![]);
+        for (shard, file) in model.shards().iter().enumerate() {
+            for input in file.tensors() {
+                let chosen = recipe.selection.matches(&input.name);
+                matched += usize::from(chosen);
+                let weight = if chosen { weight_of(input) } else { None };
+                let work =
+                    weight.and_then(|weight| plan_weight(recipe, weight, input, &mut indivisible));
+                let outputs = outputs(input, work.as_ref());
+                plan.tensors.push(TensorPlan { shard, input: input.clone(), work, outputs });
+            }
+        }
+        let rejects = recipe.on_indivisible == OnIndivisible::Error && !indivisible.is_empty();
+        if let (true, Some(group)) = (rejects, recipe.group_size()) {
+            return Err(UsageError::Indivisible { group, tensors: indivisible }.into());
+        }
+        if !plan.tensors.iter().any(TensorPlan::is_selected) {
+            let tensors = plan.tensors.len();
+            return Err(UsageError::NothingSelected { tensors, matched }.into());
+        }
+        plan.check_names()?;
+        Ok(plan)
+    }
+
+    fn check_names(&self) -> Result<()> {
+        let mut names = HashSet::new();
+        for output in self.outputs() {
+            if !names.insert(&output.name) {
+                return Err(UsageError::NameTaken { name: output.name.clone() }.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Every tensor of the output.
+    pub fn outputs(&self) -> impl Iterator<Item = &TensorSpec> {
+        self.tensors.iter().flat_map(|tensor| &tensor.outputs)
+    }
+
+    /// Bytes of all tensors of the model.
+    pub fn bytes_before(&self) -> u64 {
+        self.tensors.iter().map(|tensor| tensor.input.bytes()).sum()
+    }
+
+    /// Bytes of all tensors of the output.
+    pub fn bytes_after(&self) -> u64 {
+        self.tensors.iter().map(TensorPlan::bytes_after).sum()
+    }
+
+    /// The selected tensors, with their place in `tensors`.
+    pub(super) fn selected(&self) -> impl Iterator<Item = (usize, &TensorPlan, &Work)> {
+        let tensors = self.tensors.iter().enumerate();
+        tensors.filter_map(|(i, tensor)| Some((i, tensor, tensor.work.as_ref()?)))
+    }
+}
+
+pub(super) fn spec(name: String, dtype: DType, shape: &[usize]) -> TensorSpec {
+    TensorSpec { name, dtype, shape: shape.to_vec() }
+}
+
+/// The weight that a tensor is, where it can be compressed.
+fn weight_of(input: &TensorInfo) -> Option<Weight> {
+    let float = FloatType::from_dtype(input.dtype)?;
+    let &[first, second] = &input.shape[..] else { return None };
+    let transposed = is_kernel(&input.name);
+    let (rows, cols) = if transposed { (second, first) } else { (first, second) };
+    Some(Weight { float, rows, cols, transposed })
+}
+
+/// How `weight` is compressed; `None` where it is left alone after all.
+fn plan_weight(
+    recipe: &Recipe,
+    weight: Weight,
+    input: &TensorInfo,
+    indivisible: &mut Vec<(String, usize)>,
+) -> Option<Work> {
+    let mut scheme = recipe.quantize;
+    if let (Some(whole), Some(group)) = (&mut scheme, recipe.group_size())
+        && !weight.cols.is_multiple_of(group)
+    {
+        indivisible.push((input.name.clone(), weight.cols));
+        match recipe.on_indivisible {
+            OnIndivisible::Error => {}
+            OnIndivisible::Channel => whole.granularity = Granularity::Channel,
+            OnIndivisible::Skip => scheme = None,
+        }
+    }
+    let form = match (recipe.output_format(), scheme) {
+        (Format::SparseBitmask, _) => Form::Bitmask,
+        (Format::CompressedTensors, Some(_)) => Form::Packed,
+        (Format::Dense | Format::CompressedTensors, _) => Form::Dense,
+    };
+    let idle = scheme.is_none() && recipe.prune.is_none() && form == Form::Dense;
+    (!idle).then_some(Work { weight, scheme, form })
+}
+
+fn outputs(input: &TensorInfo, work: Option<&Work>) -> Vec<TensorSpec> {
+    let name = &input.name;
+    let same = || vec![spec(name.clone(), input.dtype, &input.shape)];
+    let Some(work) = work else { return same() };
+    match (work.form, &work.scheme) {
+        (Form::Packed, Some(scheme)) => packed_outputs(name, work.weight, scheme),
+        (Form::Bitmask, _) => bitmask_outputs(name, work.weight, work.weight.len()),
+        (Form::Dense | Form::Packed, _) => same(),
+    }
+}
+
+/// compressed-tensors, pack-quantized.
+fn packed_outputs(name: &str, weight: Weight, scheme: &QuantScheme) -> Vec<TensorSpec> {
+    let Weight { float, rows, cols, .. } = weight;
+    let groups = groups(weight, scheme);
+    let tensor = |suffix, dtype, shape: &[usize]| spec(format!("{name}_{suffix}"), dtype, shape);
+    let per_tensor = scheme.granularity == Granularity::Tensor;
+    let scale: &[usize] = if per_tensor { &[1] } else { &[rows, groups] };
+    let mut outputs = vec![
+        tensor("packed", DType::I32, &[rows, scheme.words_per_row(cols)]),
+        tensor("scale", float.dtype(), scale),
+        tensor("shape", DType::I64, &[2]),
+    ];
+    if !scheme.symmetric {
+        outputs.push(if per_tensor {
+            tensor("zero_point", DType::I8, &[1])
+        } else {
+            tensor("zero_point", DType::I32, &[rows.div_ceil(scheme.codes_per_word()), groups])
+        });
+    }
+    outputs
+}
+
+/// Scales of a row.
+pub(super) fn groups(weight: Weight, scheme: &QuantScheme) -> usize {
+    match scheme.granularity {
+        Granularity::Tensor | Granularity::Channel => 1,
+        Granularity::Group(size) => weight.cols.div_ceil(size),
+    }
+}
+
+/// compressed-tensors, sparse-bitmask.
+pub(super) fn bitmask_outputs(name: &str, weight: Weight, kept: usize) -> Vec<TensorSpec> {
+    let module = name.strip_suffix(".weight").unwrap_or(name);
+    let tensor = |part, dtype, shape: &[usize]| spec(format!("{module}.{part}"), dtype, shape);
+    vec![
+        tensor("shape", DType::I64, &[2]),
+        tensor("compressed", weight.float.dtype(), &[kept]),
+        tensor("bitmask", DType::U8, &[weight.rows, weight.cols.div_ceil(8)]),
+        tensor("row_offsets", DType::I64, &[weight.rows]),
+    ]
+}

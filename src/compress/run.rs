@@ -1,0 +1,355 @@
+//! The last pass: every slab is read, computed and written by whichever worker is free.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Instant;
+
+use super::config;
+use super::output::{Metadata, Output};
+use super::pass::{Context, Loaded, Progress, Slab, slabs};
+use super::plan::{Form, Plan, TensorPlan, Work, bitmask_outputs, groups};
+use super::recipe::Recipe;
+use super::report::{self, Report};
+use super::scan::{self, TensorScan};
+use super::workers;
+use crate::cpu;
+use crate::cpu::slab::{ReportSums, SlabOutput};
+use crate::error::{Error, Result};
+use crate::io::{Model, SafetensorsWriter, TensorSpec};
+use crate::ops::{self, Backend};
+use crate::scheme::{Granularity, QuantParams, QuantScheme};
+
+/// Bytes of a carried-over tensor that a worker takes at once.
+const COPY_BYTES: usize = 4 << 20;
+
+impl Recipe {
+    /// Compresses `model` to `output`: a file where the model is one, otherwise a directory.
+    ///
+    /// # Errors
+    /// A [`crate::error::UsageError`] where the recipe does not fit the model, bad data, a device
+    /// that fails, or an output that cannot be written. Whatever stood at `output` still stands.
+    pub fn compress(&self, model: &Model, output: &Path, backend: &Backend) -> Result<Report> {
+        self.compress_with(model, output, backend, &|_| {})
+    }
+
+    /// [`Recipe::compress`] that tells `progress` of every byte read.
+    ///
+    /// # Errors
+    /// As [`Recipe::compress`].
+    pub fn compress_with(
+        &self,
+        model: &Model,
+        output: &Path,
+        backend: &Backend,
+        progress: Progress<'_>,
+    ) -> Result<Report> {
+        let start = Instant::now();
+        let mut plan = Plan::new(model, self)?;
+        Output::check(model, output, self.force)?;
+        let context = self.context(model, backend, progress);
+        let scans = scan::run(&context, &plan)?;
+        plan.set_kept(&scans);
+        let quantization = config::quantization(&plan, kept_share(&plan, &scans));
+        let mut writing = Output::begin(model, output, self.force, plan.bytes_after())?;
+        let mut sums = vec![ReportSums::default(); plan.tensors.len()];
+        for shard in 0..model.shards().len() {
+            let specs: Vec<TensorSpec> =
+                plan.in_shard(shard).flat_map(|(_, tensor)| tensor.outputs.clone()).collect();
+            let metadata = metadata(model, &plan, shard, quantization.as_ref());
+            let writer = writing.shard(shard, specs, &metadata)?;
+            LastPass::new(&context, &plan, &scans, &writer, shard).run(&mut sums)?;
+            writing.finish(writer)?;
+        }
+        let tensors = plan.tensors.iter().flat_map(|t| t.outputs.iter().map(|o| (t.shard, o)));
+        writing.commit(tensors, quantization.as_ref())?;
+        let mut report = report::report(&plan, &sums, backend.name());
+        report.input = model.root().display().to_string();
+        report.output = Some(output.display().to_string());
+        report.took(start.elapsed());
+        Ok(report)
+    }
+
+    /// What [`Recipe::compress`] would do, with sizes. Reads headers only, unless a bit mask is
+    /// to be written, whose size depends on the weights.
+    ///
+    /// # Errors
+    /// As [`Recipe::compress`], but for the output.
+    pub fn dry_run(
+        &self,
+        model: &Model,
+        backend: &Backend,
+        progress: Progress<'_>,
+    ) -> Result<Report> {
+        let start = Instant::now();
+        let mut plan = Plan::new(model, self)?;
+        if plan.selected().any(|(_, _, work)| work.form == Form::Bitmask) {
+            let context = self.context(model, backend, progress);
+            let scans = scan::run(&context, &plan)?;
+            plan.set_kept(&scans);
+        }
+        let mut report = report::report(&plan, &[], backend.name());
+        report.input = model.root().display().to_string();
+        report.took(start.elapsed());
+        Ok(report)
+    }
+
+    fn context<'a>(
+        &self,
+        model: &'a Model,
+        backend: &'a Backend,
+        progress: Progress<'a>,
+    ) -> Context<'a> {
+        let threads = self.threads.map(usize::from);
+        Context::new(model, backend, threads, self.allow_non_finite, progress)
+    }
+}
+
+impl Plan {
+    /// Puts the numbers of kept weights into the shapes of the outputs.
+    fn set_kept(&mut self, scans: &[TensorScan]) {
+        for (tensor, scan) in self.tensors.iter_mut().zip(scans) {
+            if let Some(work) = tensor.work.as_ref().filter(|work| work.form == Form::Bitmask) {
+                let kept = scan.kept_in_all() as usize;
+                tensor.outputs = bitmask_outputs(&tensor.input.name, work.weight, kept);
+            }
+        }
+    }
+
+    fn in_shard(&self, shard: usize) -> impl Iterator<Item = (usize, &TensorPlan)> {
+        self.tensors.iter().enumerate().filter(move |(_, tensor)| tensor.shard == shard)
+    }
+}
+
+/// Share of weights that stay, where bit masks are written.
+fn kept_share(plan: &Plan, scans: &[TensorScan]) -> Option<f64> {
+    let kept: u64 = scans.iter().map(TensorScan::kept_in_all).sum();
+    let weights: usize = plan.selected().map(|(_, _, work)| work.weight.len()).sum();
+    (weights > 0).then(|| kept as f64 / weights as f64)
+}
+
+/// The metadata of a shard: its own, and what a reader must know.
+fn metadata(
+    model: &Model,
+    plan: &Plan,
+    shard: usize,
+    quantization: Option<&serde_json::Value>,
+) -> Metadata {
+    let mut metadata = model.shards()[shard].metadata().clone();
+    metadata.remove(config::QUANTIZATION);
+    if metadata.is_empty() {
+        metadata.insert("format".into(), "pt".into());
+    }
+    if let Some(json) = quantization.filter(|_| model.config().is_none()) {
+        metadata.insert(config::QUANTIZATION.into(), json.to_string());
+    }
+    let names = |wanted: &dyn Fn(&TensorPlan, &Work) -> bool| -> Vec<&str> {
+        let works = plan.in_shard(shard).filter_map(|(_, t)| Some((t, t.work.as_ref()?)));
+        let works = works.filter(|(t, work)| work.form != Form::Dense && wanted(t, work));
+        works.map(|(tensor, _)| &*tensor.input.name).collect()
+    };
+    let transposed = names(&|_, work| work.weight.transposed);
+    let odd = names(&|tensor, _| !tensor.input.name.ends_with(".weight"));
+    for (key, names) in [(config::TRANSPOSED, transposed), (config::NAMES, odd)] {
+        if !names.is_empty() {
+            metadata.insert(key.into(), serde_json::Value::from(names).to_string());
+        }
+    }
+    metadata
+}
+
+/// What the workers of the last pass over a shard share.
+struct LastPass<'a> {
+    context: &'a Context<'a>,
+    plan: &'a Plan,
+    scans: &'a [TensorScan],
+    writer: &'a SafetensorsWriter,
+    shard: usize,
+    /// Number of each tensor's first output in `writer`.
+    first_output: Vec<usize>,
+    /// Zero points of each tensor, which are packed across slabs.
+    zero_points: Vec<Mutex<Vec<i8>>>,
+}
+
+/// One job of a worker.
+enum Job {
+    Compress(Slab),
+    Copy { tensor: usize, range: Range<usize> },
+}
+
+impl<'a> LastPass<'a> {
+    fn new(
+        context: &'a Context<'a>,
+        plan: &'a Plan,
+        scans: &'a [TensorScan],
+        writer: &'a SafetensorsWriter,
+        shard: usize,
+    ) -> Self {
+        let (mut first_output, mut zero_points) = (vec![], vec![]);
+        let mut next = 0;
+        for tensor in &plan.tensors {
+            let here = tensor.shard == shard;
+            first_output.push(next);
+            next += if here { tensor.outputs.len() } else { 0 };
+            let len = if here { zero_points_len(tensor) } else { 0 };
+            zero_points.push(Mutex::new(vec![0; len]));
+        }
+        Self { context, plan, scans, writer, shard, first_output, zero_points }
+    }
+
+    fn run(&self, sums: &mut [ReportSums]) -> Result<()> {
+        let jobs = self.jobs();
+        let parts = workers::map(self.context.threads, &jobs, |job| match job {
+            Job::Compress(slab) => {
+                self.context.load(self.plan, slab, |loaded| self.compress(loaded))
+            }
+            Job::Copy { tensor, range } => {
+                self.copy(*tensor, range)?;
+                Ok(ReportSums::default())
+            }
+        })?;
+        for (job, part) in jobs.iter().zip(&parts) {
+            if let Job::Compress(slab) = job {
+                report::add(&mut sums[slab.tensor], part);
+            }
+        }
+        for (number, _) in self.plan.in_shard(self.shard) {
+            self.write_whole(number)?;
+        }
+        Ok(())
+    }
+
+    fn jobs(&self) -> Vec<Job> {
+        let slabs = slabs(self.plan, |tensor, _| tensor.shard == self.shard);
+        let mut jobs: Vec<Job> = slabs.into_iter().map(Job::Compress).collect();
+        for (tensor, plan) in self.plan.in_shard(self.shard).filter(|(_, t)| !t.is_selected()) {
+            let bytes = plan.input.bytes() as usize;
+            jobs.extend(
+                (0..bytes)
+                    .step_by(COPY_BYTES)
+                    .map(|start| Job::Copy { tensor, range: start..bytes.min(start + COPY_BYTES) }),
+            );
+        }
+        jobs
+    }
+
+    /// Writes to output `number` of a tensor.
+    fn write(&self, tensor: usize, number: usize, at: usize, bytes: &[u8]) -> Result<()> {
+        self.writer.write_at(self.first_output[tensor] + number, at as u64, bytes)
+    }
+
+    fn copy(&self, tensor: usize, range: &Range<usize>) -> Result<()> {
+        let plan = &self.plan.tensors[tensor];
+        let file = self.context.file(plan);
+        self.write(tensor, 0, range.start, file.bytes(&plan.input, range.clone()))?;
+        (self.context.progress)(range.len() as u64);
+        file.release(&plan.input, range.clone());
+        Ok(())
+    }
+
+    fn compress(&self, loaded: &Loaded<'_>) -> Result<ReportSums> {
+        let (slab, work) = (loaded.slab, loaded.work);
+        let step = self.scans[slab.tensor].step(loaded, work.form != Form::Packed);
+        let result = ops::slab::run(self.context.backend, loaded.matrix(), &step)?;
+        match (work.form, &work.scheme) {
+            (Form::Packed, Some(scheme)) => self.write_packed(loaded, scheme, &result)?,
+            (Form::Bitmask, _) => self.write_bitmask(loaded, &result.dense)?,
+            (Form::Dense | Form::Packed, _) => {
+                work.weight.scatter(&slab.rows, &result.dense, |at, piece| {
+                    self.write(slab.tensor, 0, at, piece)
+                })?;
+            }
+        }
+        Ok(result.sums)
+    }
+
+    fn write_packed(
+        &self,
+        loaded: &Loaded<'_>,
+        scheme: &QuantScheme,
+        result: &SlabOutput,
+    ) -> Result<()> {
+        let (weight, first) = (loaded.work.weight, loaded.slab.rows.start);
+        let tensor = loaded.slab.tensor;
+        let at = first * scheme.words_per_row(weight.cols) * 4;
+        self.write(tensor, 0, at, &bytes_of(&result.packed))?;
+        let first_segment = first * groups(weight, scheme);
+        let QuantParams { scale, zero_point } = &result.params;
+        let mut bytes = vec![];
+        weight.float.encode(scale, &mut bytes);
+        self.write(tensor, 1, first_segment * weight.float.size(), &bytes)?;
+        if !zero_point.is_empty() {
+            lock(&self.zero_points[tensor])[first_segment..first_segment + zero_point.len()]
+                .copy_from_slice(zero_point);
+        }
+        Ok(())
+    }
+
+    fn write_bitmask(&self, loaded: &Loaded<'_>, dense: &[u8]) -> Result<()> {
+        let (weight, first) = (loaded.work.weight, loaded.slab.rows.start);
+        let Slab { tensor, number, .. } = *loaded.slab;
+        let mask = ops::bitmask::encode(self.context.backend, weight.float, dense, weight.cols)?;
+        let kept = &self.scans[tensor].kept;
+        let size = weight.float.size();
+        if (mask.compressed.len() / size) as u64 != kept[number + 1] - kept[number] {
+            return Err(Error::Bug { what: "two passes over a weight kept different numbers" });
+        }
+        self.write(tensor, 1, kept[number] as usize * size, &mask.compressed)?;
+        self.write(tensor, 2, first * weight.cols.div_ceil(8), &mask.bitmask)?;
+        let before = kept[number] as i64;
+        let offsets = mask.row_offsets.iter().flat_map(|n| (n + before).to_le_bytes());
+        self.write(tensor, 3, first * 8, &offsets.collect::<Vec<u8>>())
+    }
+
+    /// What is known only when all slabs are done, or has nothing to do with them.
+    fn write_whole(&self, tensor: usize) -> Result<()> {
+        let Some(work) = &self.plan.tensors[tensor].work else { return Ok(()) };
+        let (rows, float) = (work.weight.rows, work.weight.float);
+        let shape = [rows as i64, work.weight.cols as i64].map(i64::to_le_bytes);
+        let scheme = match (work.form, &work.scheme) {
+            (Form::Packed, Some(scheme)) => scheme,
+            (Form::Bitmask, _) => return self.write(tensor, 0, 0, shape.as_flattened()),
+            (Form::Dense | Form::Packed, _) => return Ok(()),
+        };
+        self.write(tensor, 2, 0, shape.as_flattened())?;
+        let params = self.scans[tensor].params.as_ref();
+        if let Some(params) = params {
+            let mut bytes = vec![];
+            float.encode(&params.scale, &mut bytes);
+            self.write(tensor, 1, 0, &bytes)?;
+        }
+        match params {
+            _ if scheme.symmetric => Ok(()),
+            Some(params) => {
+                let bytes: Vec<u8> = params.zero_point.iter().map(|zp| *zp as u8).collect();
+                self.write(tensor, 3, 0, &bytes)
+            }
+            None => {
+                let zero_points = lock(&self.zero_points[tensor]);
+                let groups = groups(work.weight, scheme);
+                let packed = cpu::pack::pack_zero_points(&zero_points, rows, groups, scheme.bits);
+                self.write(tensor, 3, 0, &bytes_of(&packed))
+            }
+        }
+    }
+}
+
+/// Zero points that `tensor` has, where there is more than one.
+fn zero_points_len(tensor: &TensorPlan) -> usize {
+    let Some(work) = &tensor.work else { return 0 };
+    match &work.scheme {
+        Some(scheme) if !scheme.symmetric && scheme.granularity != Granularity::Tensor => {
+            work.weight.rows * groups(work.weight, scheme)
+        }
+        _ => 0,
+    }
+}
+
+/// A poisoned lock only means that another worker panicked; the scope panics then.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn bytes_of(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}

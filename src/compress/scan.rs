@@ -1,0 +1,150 @@
+//! What must be known of whole tensors before the first slab is written: cuts, scales of whole
+//! tensors, and how many weights stay.
+
+use super::pass::{Context, Loaded, slabs};
+use super::plan::{Form, Plan, Work};
+use super::recipe::Pruning;
+use super::select_cut;
+use crate::cpu::slab::{Prune, SlabStep};
+use crate::error::Result;
+use crate::ops;
+use crate::scheme::{Cut, Granularity, QuantParams, SegmentStats};
+
+/// What the passes before the last one found for a tensor.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TensorScan {
+    /// For the slab whose first element is the tensor's first.
+    pub prune: Option<Prune>,
+    /// Where one scale serves the whole tensor.
+    pub params: Option<QuantParams>,
+    /// Weights kept before each slab and, last, in all, where a bit mask is written.
+    pub kept: Vec<u64>,
+}
+
+impl TensorScan {
+    /// The step for a slab.
+    pub(super) fn step<'a>(&'a self, loaded: &Loaded<'a>, dense: bool) -> SlabStep<'a> {
+        let scheme = loaded.work.scheme.as_ref();
+        SlabStep {
+            prune: self.prune_at(loaded.first_index()),
+            quantize: scheme.map(|scheme| (scheme, self.params.as_ref())),
+            dense,
+        }
+    }
+
+    fn prune_at(&self, index: u64) -> Option<Prune> {
+        self.prune.map(|prune| match prune {
+            Prune::Cut { cut, first_index } => Prune::Cut { cut, first_index: first_index + index },
+            Prune::Nm(pattern) => Prune::Nm(pattern),
+        })
+    }
+
+    /// Weights that stay, in all.
+    pub(super) fn kept_in_all(&self) -> u64 {
+        self.kept.last().copied().unwrap_or_default()
+    }
+}
+
+/// Makes all passes but the last; one entry for each tensor of the plan.
+pub(super) fn run(context: &Context<'_>, plan: &Plan) -> Result<Vec<TensorScan>> {
+    let mut scans = vec![TensorScan::default(); plan.tensors.len()];
+    prune(context, plan, &mut scans)?;
+    whole_tensor_params(context, plan, &mut scans)?;
+    count_kept(context, plan, &mut scans)?;
+    Ok(scans)
+}
+
+fn prune(context: &Context<'_>, plan: &Plan, scans: &mut [TensorScan]) -> Result<()> {
+    let everywhere = |scans: &mut [TensorScan], prune| {
+        for (tensor, ..) in plan.selected() {
+            scans[tensor].prune = Some(prune);
+        }
+    };
+    match plan.prune {
+        None => {}
+        Some(Pruning::Nm(pattern)) => everywhere(scans, Prune::Nm(pattern)),
+        Some(Pruning::Threshold(threshold)) => {
+            everywhere(scans, Prune::Cut { cut: Cut::above(threshold), first_index: 0 });
+        }
+        Some(Pruning::ThresholdRatio(ratio)) => {
+            let stats = stats(context, plan, |_| true, None)?;
+            for (tensor, ..) in plan.selected() {
+                let cut = Cut::at_least(ratio * stats[tensor].abs_max);
+                scans[tensor].prune = Some(Prune::Cut { cut, first_index: 0 });
+            }
+        }
+        Some(Pruning::Sparsity { share, global }) => {
+            for (tensor, cut) in select_cut::run(context, plan, share, global)? {
+                scans[tensor].prune = Some(cut);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Scales of whole tensors, from what pruning leaves.
+fn whole_tensor_params(context: &Context<'_>, plan: &Plan, scans: &mut [TensorScan]) -> Result<()> {
+    let wanted = |work: &Work| work.scheme.is_some_and(|s| s.granularity == Granularity::Tensor);
+    if !plan.selected().any(|(_, _, work)| wanted(work)) {
+        return Ok(());
+    }
+    let stats = stats(context, plan, wanted, Some(scans))?;
+    for (tensor, _, work) in plan.selected() {
+        if let Some(scheme) = &work.scheme
+            && wanted(work)
+        {
+            let stats = &stats[tensor..=tensor];
+            let float = work.weight.float;
+            scans[tensor].params =
+                Some(ops::quant_params::compute(context.backend, float, stats, scheme)?);
+        }
+    }
+    Ok(())
+}
+
+/// Statistics of whole tensors: as they are, or as `scans` prunes them.
+fn stats(
+    context: &Context<'_>,
+    plan: &Plan,
+    wanted: impl Fn(&Work) -> bool,
+    scans: Option<&[TensorScan]>,
+) -> Result<Vec<SegmentStats>> {
+    let slabs = slabs(plan, |_, work| wanted(work));
+    let parts = context.map(plan, &slabs, |loaded| {
+        let pruned = match scans.map(|scans| &scans[loaded.slab.tensor]) {
+            Some(scan) if scan.prune.is_some() => {
+                let step = SlabStep { quantize: None, ..scan.step(loaded, true) };
+                Some(ops::slab::run(context.backend, loaded.matrix(), &step)?.dense)
+            }
+            _ => None,
+        };
+        let data = pruned.as_deref().unwrap_or(&loaded.data);
+        let float = loaded.work.weight.float;
+        let len = loaded.matrix().len().max(1);
+        let stats = ops::stats::segments(context.backend, float, data, len)?;
+        Ok(stats.first().copied().unwrap_or_default())
+    })?;
+    let mut stats = vec![SegmentStats::default(); plan.tensors.len()];
+    for (slab, part) in slabs.iter().zip(parts) {
+        stats[slab.tensor] = ops::stats::join(stats[slab.tensor], part);
+    }
+    Ok(stats)
+}
+
+/// Weights that stay, where a bit mask is written.
+fn count_kept(context: &Context<'_>, plan: &Plan, scans: &mut [TensorScan]) -> Result<()> {
+    let slabs = slabs(plan, |_, work| work.form == Form::Bitmask);
+    let counts = context.map(plan, &slabs, |loaded| {
+        let step = scans[loaded.slab.tensor].step(loaded, false);
+        let output = ops::slab::run(context.backend, loaded.matrix(), &step)?;
+        Ok(loaded.matrix().len() as u64 - output.sums.zeros)
+    })?;
+    for (slab, count) in slabs.iter().zip(counts) {
+        let kept = &mut scans[slab.tensor].kept;
+        if slab.number == 0 {
+            kept.push(0);
+        }
+        kept.push(kept[slab.number] + count);
+    }
+    Ok(())
+}

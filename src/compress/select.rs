@@ -1,0 +1,87 @@
+//! Which tensors are compressed.
+
+use regex::Regex;
+
+/// Which tensors are compressed, by name. Only two-dimensional floating tensors ever are.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Selection {
+    /// Replaces the default selection where not empty.
+    pub include: Vec<Regex>,
+    pub exclude: Vec<Regex>,
+}
+
+impl Selection {
+    pub(super) fn matches(&self, name: &str) -> bool {
+        let wanted = if self.include.is_empty() {
+            is_linear_weight(name)
+        } else {
+            self.include.iter().any(|pattern| pattern.is_match(name))
+        };
+        wanted && !self.exclude.iter().any(|pattern| pattern.is_match(name))
+    }
+}
+
+/// A name's parts: PyTorch separates them by `.`, Keras by `/`.
+fn parts(name: &str) -> impl DoubleEndedIterator<Item = &str> {
+    name.split(['.', '/'])
+}
+
+/// Whether the last part of a name says that this is a Keras kernel, stored `[in, out]`.
+pub(super) fn is_kernel(name: &str) -> bool {
+    parts(name).next_back() == Some("kernel")
+}
+
+/// The default selection: weights and kernels that are not of a norm, an embedding or `lm_head`.
+fn is_linear_weight(name: &str) -> bool {
+    let mut parts = parts(name).rev();
+    let Some("weight" | "kernel") = parts.next() else { return false };
+    let Some(module) = parts.next().map(str::to_lowercase) else { return true };
+    let norm = module.contains("norm") || module == "ln" || module.starts_with("ln_");
+    let embedding = module.contains("embed") || ["wte", "wpe", "shared"].contains(&&*module);
+    !(norm || embedding || module == "lm_head")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_takes_linear_weights() {
+        for name in [
+            "weight",
+            "fc1.weight",
+            "dense/kernel",
+            "model.layers.0.self_attn.q_proj.weight",
+            "transformer.h.0.attn.c_attn.weight",
+            "bert.embeddings.dense.weight",
+        ] {
+            assert!(Selection::default().matches(name), "{name}");
+        }
+        for name in [
+            "fc1.bias",
+            "model.norm.weight",
+            "model.layers.0.input_layernorm.weight",
+            "transformer.ln_f.weight",
+            "model.embed_tokens.weight",
+            "bert.embeddings.word_embeddings.weight",
+            "transformer.wte.weight",
+            "wpe.weight",
+            "lm_head.weight",
+            "fc1.weight_scale",
+        ] {
+            assert!(!Selection::default().matches(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn include_replaces_and_exclude_takes_away() {
+        let selection = Selection {
+            include: vec![Regex::new("embed|fc").expect("a pattern")],
+            exclude: vec![Regex::new("^fc2").expect("a pattern")],
+        };
+        assert!(selection.matches("embed.weight"));
+        assert!(selection.matches("fc1.bias"));
+        assert!(!selection.matches("fc2.weight"));
+        assert!(!selection.matches("head.weight"));
+    }
+}

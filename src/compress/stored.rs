@@ -1,0 +1,24 @@
+//! Weights as they are stored, compressed or not.
+
+use serde_json::Value;
+
+use super::config;
+use crate::io::Model;
+
+/// The `quantization_config` of a model, from `config.json` or from a file's metadata.
+pub(super) fn quantization_of(model: &Model) -> Option<Value> {
+    if let Some(value) = model.config().and_then(|config| config.get(config::QUANTIZATION)) {
+        return Some(value.clone());
+    }
+    let mut json = model.shards().iter().filter_map(|f| f.metadata().get(config::QUANTIZATION));
+    json.next().and_then(|json| serde_json::from_str(json).ok())
+}
+
+/// What a compressed model calls its format; `None` for a dense one.
+pub(super) fn format_of(model: &Model) -> Option<String> {
+    let config = quantization_of(model)?;
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+    let sparse = text(config.get("sparsity_config").and_then(|sparsity| sparsity.get("format")));
+    let format = sparse.or_else(|| text(config.get("format")));
+    Some(format.or_else(|| text(config.get("quant_method"))).unwrap_or_else(|| "unknown".into()))
+}
