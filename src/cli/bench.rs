@@ -3,14 +3,18 @@
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
+use super::device::Device;
+use super::{Common, output};
 use crate::error::{Result, UsageError};
-use crate::gpu::{DeviceChoice, GpuOptions};
+use crate::gpu::GpuOptions;
 use crate::ops::measure::{self, Clock, Measurement, Roofline};
 use crate::ops::{Backend, Operation, TABLE};
 
-/// Measures a device: copy bandwidth and multiply-add rate first, then every operation in GB/s
-/// and as a share of the copy bandwidth, beside the CPU. Each result is checked against the CPU
-/// reference before it is timed.
+/// Measure a device against its own copy bandwidth, beside the CPU
+///
+/// First the roofline, copy bandwidth and multiply-add rate; then every operation in GB/s and as a
+/// share of the copy bandwidth. Each result is checked against the CPU reference before it is
+/// timed.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 GB/s counts the bytes that an operation must at least move (each input read once, each output
@@ -20,16 +24,15 @@ Examples:
   tensorpress bench                     the device that auto takes, beside the CPU
   tensorpress bench --op quantize       one operation
   tensorpress bench --device gpu:0 --size 64M --json")]
-pub struct Args {
-    /// Only this operation, by its stem (stats, prune, quantize …).
+pub(super) struct Arguments {
+    /// Only this operation, by its stem (stats, prune, quantize …)
     #[arg(long, value_name = "NAME")]
-    pub op: Option<String>,
-    /// Weights in each operation: a number, or one with K, M or G.
+    op: Option<String>,
+    /// Weights in each operation: a number, or one with K, M or G
     #[arg(long, value_name = "N", default_value = "16M", value_parser = parse_size)]
-    pub size: usize,
-    /// The device to measure beside the CPU.
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
-    pub device: DeviceChoice,
+    size: usize,
+    #[command(flatten)]
+    device: Device,
 }
 
 fn parse_size(text: &str) -> std::result::Result<usize, String> {
@@ -55,31 +58,27 @@ struct Column {
     rows: Vec<Measurement>,
 }
 
-/// The report, as text or as one JSON object.
-///
-/// # Errors
-/// [`UsageError::OutOfRange`] for an unknown operation, [`crate::Error::Check`] where a result is
-/// wrong, or a device error.
-pub fn run(args: &Args, json: bool) -> Result<String> {
+pub(super) fn run(args: &Arguments, common: &Common) -> Result<()> {
     let operations: Vec<&Operation> =
         TABLE.iter().filter(|o| args.op.as_deref().is_none_or(|name| name == o.stem)).collect();
     if operations.is_empty() {
-        return Err(UsageError::OutOfRange {
-            what: "--op",
-            value: args.op.clone().unwrap_or_default(),
-            expected: "stats, histogram, prune, prune_nm, quant_params, quantize, dequantize, pack or bitmask",
-        }
-        .into());
+        let wanted = args.op.clone().unwrap_or_default();
+        let available = TABLE.iter().map(|o| o.stem).collect::<Vec<_>>().join(", ");
+        return Err(UsageError::UnknownOperation { wanted, available }.into());
     }
     let options = GpuOptions { timed: true, ..GpuOptions::default() };
-    let device = Backend::open(&args.device, options)?;
+    let device = args.device.open_with(common, options)?;
     let mut columns = vec![measure_on(&Backend::Cpu, &operations, args.size)?];
     if let Backend::Gpu(gpu) = &device {
         let mut column = measure_on(&device, &operations, args.size)?;
         column.software = gpu.is_software();
         columns.push(column);
     }
-    Ok(if json { as_json(args, &columns) } else { as_text(args, &operations, &columns) })
+    if common.json {
+        output::json(&as_json(args, &columns))
+    } else {
+        output::print(&as_text(args, &operations, &columns))
+    }
 }
 
 fn measure_on(backend: &Backend, operations: &[&Operation], size: usize) -> Result<Column> {
@@ -98,7 +97,7 @@ fn clock(clock: Clock) -> &'static str {
     }
 }
 
-fn as_text(args: &Args, operations: &[&Operation], columns: &[Column]) -> String {
+fn as_text(args: &Arguments, operations: &[&Operation], columns: &[Column]) -> String {
     let mut text = format!("{} weights an operation, median of at least 5 runs\n", args.size);
     for column in columns {
         let roofline = &column.roofline;
@@ -142,7 +141,7 @@ fn as_text(args: &Args, operations: &[&Operation], columns: &[Column]) -> String
     text
 }
 
-fn as_json(args: &Args, columns: &[Column]) -> String {
+fn as_json(args: &Arguments, columns: &[Column]) -> Value {
     let devices: Vec<Value> = columns
         .iter()
         .map(|column| {
@@ -171,6 +170,5 @@ fn as_json(args: &Args, columns: &[Column]) -> String {
             })
         })
         .collect();
-    let report = json!({ "schema_version": 1, "weights": args.size, "devices": devices });
-    format!("{report:#}\n")
+    json!({ "schema_version": 1, "weights": args.size, "devices": devices })
 }

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::device::Device;
 use super::output::{self, bytes, figure, percent, shape};
 use super::recipe::RecipeArguments;
-use super::{Common, Device, progress};
+use super::{Common, progress};
 use crate::compress::Report;
 use crate::error::{Result, UsageError};
 use crate::io::Model;
@@ -45,9 +46,6 @@ pub(super) struct Arguments {
     /// Print what would be done, with sizes, and write nothing
     #[arg(long, help_heading = "Output")]
     dry_run: bool,
-    /// Print the report as one JSON object
-    #[arg(long, help_heading = "Output")]
-    json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
@@ -71,7 +69,7 @@ pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
     for warning in &report.warnings {
         output::warn(common, warning);
     }
-    if arguments.json { output::json(&report) } else { output::print(&text(&report)) }
+    if common.json { output::json(&report) } else { output::print(&text(&report)) }
 }
 
 fn text(report: &Report) -> String {

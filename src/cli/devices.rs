@@ -3,27 +3,28 @@
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
+use super::{Common, output};
 use crate::error::Result;
 use crate::gpu::{self, AdapterDescription, DeviceChoice, GpuOptions};
 use crate::ops::Backend;
 
-/// Lists the adapters with backend, driver, limits and features.
+/// List the adapters with backend, driver, limits and features
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   tensorpress devices
   WGPU_BACKEND=gl tensorpress devices        ask OpenGL drivers instead
   tensorpress compress MODEL -o OUT --device gpu:0")]
-pub struct Args {}
+pub(super) struct Arguments {}
 
-/// The report, as text or as one JSON object.
-///
-/// # Errors
-/// A device error where the adapter that the environment names does not exist.
-pub fn run(_args: &Args, json: bool) -> Result<String> {
+pub(super) fn run(_arguments: &Arguments, common: &Common) -> Result<()> {
     let adapters = gpu::list();
     let auto = Backend::open(&DeviceChoice::Auto, GpuOptions::default())?;
-    Ok(if json { as_json(&adapters, &auto) } else { as_text(&adapters, &auto) })
+    if common.json {
+        output::json(&as_json(&adapters, &auto))
+    } else {
+        output::print(&as_text(&adapters, &auto))
+    }
 }
 
 fn kind(adapter: &AdapterDescription) -> &'static str {
@@ -87,7 +88,7 @@ fn as_text(adapters: &[AdapterDescription], auto: &Backend) -> String {
     text
 }
 
-fn as_json(adapters: &[AdapterDescription], auto: &Backend) -> String {
+fn as_json(adapters: &[AdapterDescription], auto: &Backend) -> Value {
     let adapters: Vec<Value> = adapters
         .iter()
         .enumerate()
@@ -116,6 +117,5 @@ fn as_json(adapters: &[AdapterDescription], auto: &Backend) -> String {
             })
         })
         .collect();
-    let report = json!({ "schema_version": 1, "adapters": adapters, "auto": auto.name() });
-    format!("{report:#}\n")
+    json!({ "schema_version": 1, "adapters": adapters, "auto": auto.name() })
 }

@@ -37,6 +37,11 @@ pub(super) fn warn(common: &Common, text: &str) {
     }
 }
 
+/// An error, on standard error even with `--quiet`.
+pub(super) fn error(error: &Error) {
+    eprintln!("error: {error}");
+}
+
 /// A table as wide as the terminal; all but the `left` first columns are aligned to the right.
 pub(super) fn table(header: &[&str], left: usize, rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();

@@ -107,7 +107,7 @@ impl Gpu {
         });
         let software = adapter::is_software(&info);
         if software {
-            log::warn!(
+            log::info!(
                 "{} runs on the CPU: right, but far slower than --device cpu",
                 adapter::label(&info)
             );

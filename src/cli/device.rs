@@ -1,0 +1,48 @@
+//! The arguments that say where it is computed.
+
+use clap::Args;
+
+use super::{Common, output};
+use crate::error::Result;
+use crate::gpu::{DeviceChoice, GpuOptions};
+use crate::ops::Backend;
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct Device {
+    /// auto, cpu, gpu, gpu:INDEX or gpu:NAME-PART; `tensorpress devices` lists what there is
+    ///
+    /// auto takes a hardware GPU if there is one and otherwise the CPU backend; gpu takes the
+    /// best adapter, emulated ones included. The result is the same on all of them.
+    #[arg(long, value_name = "DEVICE", default_value = "auto", env = "TENSORPRESS_DEVICE")]
+    #[arg(help_heading = "Device")]
+    device: String,
+    /// Let shaders check bounds and loops: slower, for suspected driver faults
+    #[arg(long, help_heading = "Device")]
+    checked: bool,
+}
+
+impl Device {
+    /// Opens the device and tells what a user who did not ask for it should know.
+    pub(super) fn open(&self, common: &Common) -> Result<Backend> {
+        self.open_with(common, GpuOptions::default())
+    }
+
+    pub(super) fn open_with(&self, common: &Common, options: GpuOptions) -> Result<Backend> {
+        let choice: DeviceChoice = self.device.parse()?;
+        let backend = Backend::open(&choice, GpuOptions { checked: self.checked, ..options })?;
+        match &backend {
+            Backend::Cpu if choice == DeviceChoice::Auto => {
+                output::note(common, "no hardware GPU found; using the CPU backend");
+            }
+            Backend::Gpu(gpu) if gpu.is_software() => {
+                let text = format!(
+                    "{} is emulated on the CPU; --device cpu is faster and gives the same result",
+                    gpu.label()
+                );
+                output::warn(common, &text);
+            }
+            _ => {}
+        }
+        Ok(backend)
+    }
+}
