@@ -205,7 +205,8 @@ pub(super) fn check_space(folder: &Path, size: u64) -> Result<()> {
     #[cfg(unix)]
     if let Ok(space) = rustix::fs::statvfs(folder) {
         let available = space.f_bavail.saturating_mul(space.f_frsize);
-        if available < size {
+        // Some file systems in user space and virtual ones do not tell their size.
+        if space.f_blocks > 0 && available < size {
             return Err(Error::NoSpace { path: folder.to_owned(), needed: size, available });
         }
     }
