@@ -2,6 +2,7 @@
 //! other file carried over.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -104,6 +105,14 @@ impl<'a> Output<'a> {
         }
         directory.commit()
     }
+}
+
+/// Bytes of a carried-over tensor that a worker takes at once.
+const COPY_BYTES: usize = 4 << 20;
+
+/// The pieces in which `bytes` bytes are copied.
+pub(super) fn copy_ranges(bytes: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..bytes).step_by(COPY_BYTES).map(move |start| start..bytes.min(start + COPY_BYTES))
 }
 
 /// Whether `path`, which need not exist, lies in `folder`.

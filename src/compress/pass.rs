@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::execution::Execution;
 use super::finite;
 use super::plan::{Plan, TensorPlan, Work};
 use super::workers;
@@ -65,20 +66,10 @@ pub(super) fn slabs(plan: &Plan, wanted: impl Fn(&TensorPlan, &Work) -> bool) ->
 }
 
 impl<'a> Context<'a> {
-    pub(super) fn new(
-        model: &'a Model,
-        backend: &'a Backend,
-        threads: Option<usize>,
-        allow_non_finite: bool,
-        progress: Progress<'a>,
-    ) -> Self {
-        let threads = threads.unwrap_or(match backend {
-            Backend::Cpu => std::thread::available_parallelism().map_or(1, usize::from),
-            // One computes on the device while the others read, write and sum.
-            Backend::Gpu(_) => 3,
-        });
+    pub(super) fn new(model: &'a Model, execution: &Execution<'a>, allow_non_finite: bool) -> Self {
         let finite = AtomicBool::new(allow_non_finite);
-        Self { model, backend, threads, progress, finite }
+        let Execution { backend, progress, .. } = *execution;
+        Self { model, backend, threads: execution.threads(), progress, finite }
     }
 
     pub(super) fn file(&self, tensor: &TensorPlan) -> &'a SafetensorsFile {
@@ -127,12 +118,7 @@ impl<'a> Context<'a> {
         for (_, tensor, work) in plan.selected() {
             let (file, info) = (self.file(tensor), &tensor.input);
             // In the order of the file, also where the weight is stored transposed.
-            let as_stored = super::weight::Weight {
-                rows: info.shape[0],
-                cols: info.shape[1],
-                transposed: false,
-                ..work.weight
-            };
+            let as_stored = work.weight.as_stored();
             let (mut first, mut total) = (None, 0);
             for rows in as_stored.slabs() {
                 let data = as_stored.read(file, info, &rows);

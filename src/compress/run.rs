@@ -6,8 +6,9 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
 use super::config;
-use super::output::{Metadata, Output};
-use super::pass::{Context, Loaded, Progress, Slab, slabs};
+use super::execution::Execution;
+use super::output::{Metadata, Output, copy_ranges};
+use super::pass::{Context, Loaded, Slab, slabs};
 use super::plan::{Form, Plan, TensorPlan, Work, bitmask_outputs, groups};
 use super::recipe::Recipe;
 use super::report::{self, Report};
@@ -20,9 +21,6 @@ use crate::io::{Model, SafetensorsWriter, TensorSpec};
 use crate::ops::{self, Backend};
 use crate::scheme::{Granularity, QuantParams, QuantScheme};
 
-/// Bytes of a carried-over tensor that a worker takes at once.
-const COPY_BYTES: usize = 4 << 20;
-
 impl Recipe {
     /// Compresses `model` to `output`: a file where the model is one, otherwise a directory.
     ///
@@ -30,10 +28,10 @@ impl Recipe {
     /// A [`crate::error::UsageError`] where the recipe does not fit the model, bad data, a device
     /// that fails, or an output that cannot be written. Whatever stood at `output` still stands.
     pub fn compress(&self, model: &Model, output: &Path, backend: &Backend) -> Result<Report> {
-        self.compress_with(model, output, backend, &|_| {})
+        self.compress_with(model, output, &Execution::new(backend))
     }
 
-    /// [`Recipe::compress`] that tells `progress` of every byte read.
+    /// [`Recipe::compress`] with progress and a number of threads.
     ///
     /// # Errors
     /// As [`Recipe::compress`].
@@ -41,13 +39,12 @@ impl Recipe {
         &self,
         model: &Model,
         output: &Path,
-        backend: &Backend,
-        progress: Progress<'_>,
+        execution: &Execution<'_>,
     ) -> Result<Report> {
         let start = Instant::now();
         let mut plan = Plan::new(model, self)?;
         Output::check(model, output, self.force)?;
-        let context = self.context(model, backend, progress);
+        let context = Context::new(model, execution, self.allow_non_finite);
         let scans = scan::run(&context, &plan)?;
         plan.set_kept(&scans);
         let quantization = config::quantization(&plan, kept_share(&plan, &scans));
@@ -63,7 +60,7 @@ impl Recipe {
         }
         let tensors = plan.tensors.iter().flat_map(|t| t.outputs.iter().map(|o| (t.shard, o)));
         writing.commit(tensors, quantization.as_ref())?;
-        let mut report = report::report(&plan, &sums, backend.name());
+        let mut report = report::report(&plan, &sums, execution.backend.name());
         report.input = model.root().display().to_string();
         report.output = Some(output.display().to_string());
         report.took(start.elapsed());
@@ -75,33 +72,18 @@ impl Recipe {
     ///
     /// # Errors
     /// As [`Recipe::compress`], but for the output.
-    pub fn dry_run(
-        &self,
-        model: &Model,
-        backend: &Backend,
-        progress: Progress<'_>,
-    ) -> Result<Report> {
+    pub fn dry_run(&self, model: &Model, execution: &Execution<'_>) -> Result<Report> {
         let start = Instant::now();
         let mut plan = Plan::new(model, self)?;
         if plan.selected().any(|(_, _, work)| work.form == Form::Bitmask) {
-            let context = self.context(model, backend, progress);
+            let context = Context::new(model, execution, self.allow_non_finite);
             let scans = scan::run(&context, &plan)?;
             plan.set_kept(&scans);
         }
-        let mut report = report::report(&plan, &[], backend.name());
+        let mut report = report::report(&plan, &[], execution.backend.name());
         report.input = model.root().display().to_string();
         report.took(start.elapsed());
         Ok(report)
-    }
-
-    fn context<'a>(
-        &self,
-        model: &'a Model,
-        backend: &'a Backend,
-        progress: Progress<'a>,
-    ) -> Context<'a> {
-        let threads = self.threads.map(usize::from);
-        Context::new(model, backend, threads, self.allow_non_finite, progress)
     }
 }
 
@@ -224,11 +206,7 @@ impl<'a> LastPass<'a> {
         let mut jobs: Vec<Job> = slabs.into_iter().map(Job::Compress).collect();
         for (tensor, plan) in self.plan.in_shard(self.shard).filter(|(_, t)| !t.is_selected()) {
             let bytes = plan.input.bytes() as usize;
-            jobs.extend(
-                (0..bytes)
-                    .step_by(COPY_BYTES)
-                    .map(|start| Job::Copy { tensor, range: start..bytes.min(start + COPY_BYTES) }),
-            );
+            jobs.extend(copy_ranges(bytes).map(|range| Job::Copy { tensor, range }));
         }
         jobs
     }

@@ -36,6 +36,13 @@ impl Weight {
         self.cols * self.float.size()
     }
 
+    /// The same elements in the order in which they lie, not transposed.
+    pub(super) fn as_stored(&self) -> Self {
+        let (rows, cols) =
+            if self.transposed { (self.cols, self.rows) } else { (self.rows, self.cols) };
+        Self { rows, cols, transposed: false, ..*self }
+    }
+
     /// Rows of one slab: whole rows, about [`SLAB_BYTES`], at least one.
     ///
     /// A multiple of 16 where possible, so that reads of a transposed weight are whole cache lines.
