@@ -43,7 +43,7 @@ pub(super) fn error(error: &Error) {
 }
 
 /// A table as wide as the terminal; all but the `left` first columns are aligned to the right.
-pub(super) fn table(header: &[&str], left: usize, rows: Vec<Vec<String>>) -> String {
+pub(super) fn table(header: &[impl AsRef<str>], left: usize, rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     if !std::io::stdout().is_terminal() {
@@ -51,7 +51,7 @@ pub(super) fn table(header: &[&str], left: usize, rows: Vec<Vec<String>>) -> Str
         table.set_content_arrangement(ContentArrangement::Disabled);
         table.force_no_tty();
     }
-    table.set_header(header);
+    table.set_header(header.iter().map(AsRef::as_ref));
     table.add_rows(rows.into_iter().map(|row| row.into_iter().map(Cell::new)));
     for column in table.column_iter_mut().skip(left) {
         column.set_cell_alignment(CellAlignment::Right);
