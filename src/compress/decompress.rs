@@ -76,7 +76,7 @@ pub fn decompress(
         let format = format_of(model);
         return Err(UsageError::NotCompressed { format }.into());
     }
-    catalog.check_understood()?;
+    catalog.check_understood().map_err(|error| error.in_file(model.root()))?;
     Output::check(model, output, force)?;
     let specs: Vec<TensorSpec> = catalog.tensors.iter().map(spec).collect();
     let bytes_after = specs.iter().map(TensorSpec::bytes).sum();
