@@ -5,10 +5,12 @@ mod files;
 
 use std::path::Path;
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use files::{Tensor, find, floats, own, read, tensor, trained, write, write_shards};
 use tensorpress::compress::{
-    Difference, Execution, Format, OnIndivisible, Pruning, Recipe, compare, decompress, inspect,
+    Advance, Difference, Execution, Format, OnIndivisible, Pruning, Recipe, compare, decompress,
+    inspect,
 };
 use tensorpress::gpu::{DeviceChoice, GpuOptions};
 use tensorpress::io::Model;
@@ -266,6 +268,41 @@ fn broken_parts_are_refused() {
         }
         let left = std::fs::read_dir(folder.path()).expect("a folder").count();
         assert_eq!(left, 1, "{name}: nothing but the input is there");
+    }
+}
+
+/// What is announced is read, no more and no less, so that a bar ends at 100 %.
+#[test]
+fn progress_adds_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [packed, dense] = ["packed", "dense"].map(|name| folder.path().join(name));
+    let (announced, read) = (AtomicU64::new(0), AtomicU64::new(0));
+    let progress = |step| match step {
+        Advance::Begin { bytes } => _ = announced.fetch_add(bytes, Ordering::Relaxed),
+        Advance::Read { bytes } => _ = read.fetch_add(bytes, Ordering::Relaxed),
+    };
+    let execution = Execution { progress: &progress, ..Execution::new(&Backend::Cpu) };
+    let check = |what: &str| {
+        let [announced, read] = [&announced, &read].map(|n| n.swap(0, Ordering::Relaxed));
+        assert_eq!(read, announced, "{what}");
+        assert!(announced > 0, "{what}");
+    };
+    let ratio = Recipe::new().prune(Pruning::ThresholdRatio(0.1)).force(true);
+    for path in trained() {
+        let model = open(&path);
+        for recipe in recipes().into_iter().chain([ratio.clone()]) {
+            recipe.compress_with(&model, &packed, &execution).expect("compressed");
+            check("compress");
+            let compressed = open(&packed);
+            inspect(&compressed, true, &execution).expect("inspected");
+            check("inspect");
+            compare(&model, &compressed, &execution).expect("compared");
+            check("compare");
+            if inspect(&compressed, false, &execution).expect("inspected").format.is_some() {
+                decompress(&compressed, &dense, true, &execution).expect("decompressed");
+                check("decompress");
+            }
+        }
     }
 }
 

@@ -98,7 +98,8 @@ fn text(report: &Report) -> String {
     let mut text = output::table(&header, 4, rows.collect());
     let (before, after) = (report.bytes_before, report.bytes_after);
     let ratio = before as f64 / after.max(1) as f64;
-    text += &format!("\n{} → {} ({ratio:.2}× smaller)", bytes(before), bytes(after));
+    let change = if ratio > 1.0 { format!("{ratio:.2}× smaller") } else { "not smaller".into() };
+    text += &format!("\n{} → {} ({change})", bytes(before), bytes(after));
     text += &figure(report.bits_per_weight, |bits| format!(", {bits:.2} bits per weight"));
     text += &figure(report.sparsity, |share| format!(", {} zeros", percent(share)));
     text += &figure(report.sqnr_db, |db| format!(", SQNR {db:.1} dB"));

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use clap::Args;
 
 use super::{Common, output, progress};
-use crate::compress::Execution;
+use crate::compress::{Advance, Execution};
 use crate::error::Result;
 use crate::gpu::{DeviceChoice, GpuOptions};
 use crate::ops::Backend;
@@ -54,7 +54,10 @@ pub(super) fn with_progress<T>(
     work: impl FnOnce(&Execution<'_>) -> Result<T>,
 ) -> Result<T> {
     let bar = progress::bar(common);
-    let advance = |bytes| bar.inc(bytes);
+    let advance = |step| match step {
+        Advance::Begin { bytes } => bar.set_length(bytes),
+        Advance::Read { bytes } => bar.inc(bytes),
+    };
     let result = work(&Execution { backend, threads, progress: &advance });
     bar.finish_and_clear();
     result

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use serde::Serialize;
 
-use super::execution::Execution;
+use super::execution::{Advance, Execution};
 use super::report::decibels;
 use super::stored::{Catalog, StoredTensor};
 use super::weight::Weight;
@@ -177,13 +177,17 @@ fn compute(
             jobs.extend(wa.slabs().map(|rows| (number, wa, wb, rows)));
         }
     }
+    let bytes = |(_, a, b, rows): &(usize, Weight, Weight, Range<usize>)| {
+        a.slab_bytes(rows) + b.slab_bytes(rows)
+    };
+    (execution.progress)(Advance::Begin { bytes: jobs.iter().map(bytes).sum() });
     let rows_of = |model: &Model, tensor: &StoredTensor, weight: &Weight, rows: &Range<usize>| {
         let path = model.shards()[tensor.shard()].path();
         let data = tensor.rows(model, execution.backend, weight, rows);
         let data = data.map_err(|error| error.in_file(path))?;
         let mut values = vec![0.0; rows.len() * weight.cols];
         weight.float.decode(&data, &mut values);
-        (execution.progress)(data.len() as u64);
+        (execution.progress)(Advance::Read { bytes: data.len() as u64 });
         tensor.release(model, weight, rows);
         Ok::<_, crate::Error>(values)
     };

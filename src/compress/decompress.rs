@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::config;
-use super::execution::Execution;
+use super::execution::{Advance, Execution};
 use super::output::{Metadata, Output, copy_ranges};
 use super::stored::{Catalog, Form, StoredTensor, format_of};
 use super::weight::Weight;
@@ -80,6 +80,7 @@ pub fn decompress(
     Output::check(model, output, force)?;
     let specs: Vec<TensorSpec> = catalog.tensors.iter().map(spec).collect();
     let bytes_after = specs.iter().map(TensorSpec::bytes).sum();
+    (execution.progress)(Advance::Begin { bytes: bytes_after });
     let mut writing = Output::begin(model, output, force, bytes_after)?;
     for shard in 0..model.shards().len() {
         let here: Vec<usize> =
@@ -176,14 +177,14 @@ impl Pass<'_> {
                     .map_err(|e| e.in_file(path))?;
                 weight.scatter(rows, &dense, write)?;
                 tensor.release(self.model, weight, rows);
-                (execution.progress)(dense.len() as u64);
+                (execution.progress)(Advance::Read { bytes: dense.len() as u64 });
                 Ok(())
             }
             (Job::Copy { range, .. }, Form::Dense(part)) => {
                 let file = &self.model.shards()[part.shard];
                 write(range.start, file.bytes(&part.info, range.clone()))?;
                 file.release(&part.info, range.clone());
-                (execution.progress)(range.len() as u64);
+                (execution.progress)(Advance::Read { bytes: range.len() as u64 });
                 Ok(())
             }
             (Job::Copy { .. }, _) => Ok(()),

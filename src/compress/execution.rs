@@ -2,8 +2,25 @@
 
 use std::num::NonZeroUsize;
 
-use super::pass::Progress;
 use crate::ops::Backend;
+
+/// How far the work has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advance {
+    /// It begins, and will read so many bytes in all its passes together.
+    Begin {
+        /// All bytes.
+        bytes: u64,
+    },
+    /// It has read some more bytes.
+    Read {
+        /// How many more.
+        bytes: u64,
+    },
+}
+
+/// Told how far the work has come; from several threads.
+pub type Progress<'a> = &'a (dyn Fn(Advance) + Sync);
 
 /// Where and with how many threads a model is worked through. The result depends on neither.
 #[derive(Clone, Copy)]
@@ -12,7 +29,7 @@ pub struct Execution<'a> {
     pub backend: &'a Backend,
     /// Worker threads; `None` for as many as serve the backend.
     pub threads: Option<NonZeroUsize>,
-    /// Told of the bytes that were read.
+    /// Told how far the work has come.
     pub progress: Progress<'a>,
 }
 

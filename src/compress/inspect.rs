@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::execution::Execution;
+use super::execution::{Advance, Execution};
 use super::stored::{Catalog, Form, StoredTensor, format_of};
 use super::{report, workers};
 use crate::error::Result;
@@ -135,6 +135,8 @@ fn compute(
             jobs.extend(weight.slabs().map(|rows| (number, weight, rows)));
         }
     }
+    let bytes = jobs.iter().map(|(_, weight, rows)| weight.slab_bytes(rows)).sum();
+    (execution.progress)(Advance::Begin { bytes });
     let parts = workers::map(execution.threads(), &jobs, |(number, weight, rows)| {
         let tensor = &catalog.tensors[*number];
         let path = model.shards()[tensor.shard()].path();
@@ -144,7 +146,7 @@ fn compute(
         let len = (rows.len() * weight.cols).max(1);
         let stats = ops::stats::segments(backend, weight.float, &data, len)?;
         tensor.release(model, weight, rows);
-        (execution.progress)(data.len() as u64);
+        (execution.progress)(Advance::Read { bytes: data.len() as u64 });
         Ok(stats.first().copied().unwrap_or_default())
     })?;
     let mut stats: Vec<Option<SegmentStats>> = vec![None; catalog.tensors.len()];

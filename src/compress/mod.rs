@@ -21,9 +21,8 @@ mod workers;
 
 pub use compare::{ComparedTensor, Comparison, Difference, Figures, compare};
 pub use decompress::{Decompressed, DecompressedTensor, decompress};
-pub use execution::Execution;
+pub use execution::{Advance, Execution, Progress};
 pub use inspect::{InspectedTensor, Inspection, Statistics, inspect};
-pub use pass::Progress;
 pub use plan::{Plan, TensorPlan};
 pub use recipe::{Format, OnIndivisible, Pruning, Recipe};
 pub use report::{Report, TensorReport};

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::execution::Execution;
+use super::execution::{Advance, Execution, Progress};
 use super::finite;
 use super::plan::{Plan, TensorPlan, Work};
 use super::workers;
@@ -12,9 +12,6 @@ use crate::error::{Error, FormatProblem, Result};
 use crate::io::{Model, SafetensorsFile};
 use crate::ops::Backend;
 use crate::tensor::Matrix;
-
-/// Called with the bytes that were just read; from several threads.
-pub type Progress<'a> = &'a (dyn Fn(u64) + Sync);
 
 /// What every pass needs.
 pub(super) struct Context<'a> {
@@ -72,6 +69,11 @@ impl<'a> Context<'a> {
         Self { model, backend, threads: execution.threads(), progress, finite }
     }
 
+    /// Tells that so many bytes have been worked through.
+    pub(super) fn read(&self, bytes: usize) {
+        (self.progress)(Advance::Read { bytes: bytes as u64 });
+    }
+
     pub(super) fn file(&self, tensor: &TensorPlan) -> &'a SafetensorsFile {
         &self.model.shards()[tensor.shard]
     }
@@ -83,7 +85,13 @@ impl<'a> Context<'a> {
         slabs: &[Slab],
         work: impl Fn(&Loaded<'_>) -> Result<T> + Sync,
     ) -> Result<Vec<T>> {
-        let results = workers::map(self.threads, slabs, |slab| self.load(plan, slab, &work));
+        let results = workers::map(self.threads, slabs, |slab| {
+            self.load(plan, slab, |loaded| {
+                let result = work(loaded)?;
+                self.read(loaded.data.len());
+                Ok(result)
+            })
+        });
         if slabs.len() == self::slabs(plan, |_, _| true).len() && results.is_ok() {
             self.finite.store(true, Ordering::Relaxed);
         }
@@ -108,7 +116,6 @@ impl<'a> Context<'a> {
         }
         let loaded = Loaded { slab, work: how, data };
         let result = work(&loaded)?;
-        (self.progress)(loaded.data.len() as u64);
         how.weight.release(file, &tensor.input, &slab.rows);
         Ok(result)
     }

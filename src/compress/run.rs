@@ -2,18 +2,18 @@
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use super::config;
-use super::execution::Execution;
+use super::execution::{Advance, Execution};
 use super::output::{Metadata, Output, copy_ranges};
 use super::pass::{Context, Loaded, Slab, slabs};
 use super::plan::{Form, Plan, TensorPlan, Work, bitmask_outputs, groups};
 use super::recipe::Recipe;
 use super::report::{self, Report};
 use super::scan::{self, TensorScan};
-use super::workers;
+use super::workers::{self, lock};
 use crate::cpu;
 use crate::cpu::slab::{ReportSums, SlabOutput};
 use crate::error::{Error, Result};
@@ -44,6 +44,9 @@ impl Recipe {
         let start = Instant::now();
         let mut plan = Plan::new(model, self)?;
         Output::check(model, output, self.force)?;
+        (execution.progress)(Advance::Begin {
+            bytes: scan::bytes_to_read(&plan) + plan.bytes_before(),
+        });
         let context = Context::new(model, execution, self.allow_non_finite);
         let scans = scan::run(&context, &plan)?;
         plan.set_kept(&scans);
@@ -76,6 +79,7 @@ impl Recipe {
         let start = Instant::now();
         let mut plan = Plan::new(model, self)?;
         if plan.selected().any(|(_, _, work)| work.form == Form::Bitmask) {
+            (execution.progress)(Advance::Begin { bytes: scan::bytes_to_read(&plan) });
             let context = Context::new(model, execution, self.allow_non_finite);
             let scans = scan::run(&context, &plan)?;
             plan.set_kept(&scans);
@@ -182,9 +186,11 @@ impl<'a> LastPass<'a> {
     fn run(&self, sums: &mut [ReportSums]) -> Result<()> {
         let jobs = self.jobs();
         let parts = workers::map(self.context.threads, &jobs, |job| match job {
-            Job::Compress(slab) => {
-                self.context.load(self.plan, slab, |loaded| self.compress(loaded))
-            }
+            Job::Compress(slab) => self.context.load(self.plan, slab, |loaded| {
+                let sums = self.compress(loaded)?;
+                self.context.read(loaded.data.len());
+                Ok(sums)
+            }),
             Job::Copy { tensor, range } => {
                 self.copy(*tensor, range)?;
                 Ok(ReportSums::default())
@@ -220,7 +226,7 @@ impl<'a> LastPass<'a> {
         let plan = &self.plan.tensors[tensor];
         let file = self.context.file(plan);
         self.write(tensor, 0, range.start, file.bytes(&plan.input, range.clone()))?;
-        (self.context.progress)(range.len() as u64);
+        self.context.read(range.len());
         file.release(&plan.input, range.clone());
         Ok(())
     }
@@ -321,11 +327,6 @@ fn zero_points_len(tensor: &TensorPlan) -> usize {
         }
         _ => 0,
     }
-}
-
-/// A poisoned lock only means that another worker panicked; the scope panics then.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn bytes_of(words: &[u32]) -> Vec<u8> {

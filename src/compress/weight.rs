@@ -32,6 +32,11 @@ impl Weight {
         self.len() * self.float.size()
     }
 
+    /// Bytes of some rows as a dense weight.
+    pub(super) fn slab_bytes(&self, rows: &Range<usize>) -> u64 {
+        (rows.len() * self.row_bytes()) as u64
+    }
+
     fn row_bytes(&self) -> usize {
         self.cols * self.float.size()
     }
