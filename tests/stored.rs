@@ -3,7 +3,7 @@
 #[path = "common/files.rs"]
 mod files;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -63,12 +63,24 @@ fn recipes() -> Vec<Recipe> {
     recipes.into_iter().map(|r| r.on_indivisible(OnIndivisible::Channel).force(true)).collect()
 }
 
+/// The trained models, and one of several slabs a tensor.
+fn models(folder: &Path) -> Vec<PathBuf> {
+    let large = folder.join("large");
+    let (first, second) = (files::noise(3, 1200 * 1120), files::noise(4, 560 * 2400));
+    let tensors = [
+        floats("fc1.weight", &[1200, 1120], &first),
+        floats("dense/kernel", &[560, 2400], &second),
+    ];
+    write(&large, &[], &tensors);
+    trained().into_iter().chain([large]).collect()
+}
+
 /// Compressing and decompressing gives the very bytes that `--format dense` writes at once.
 #[test]
 fn decompressed_is_what_dense_output_holds() {
     let folder = tempfile::tempdir().expect("a folder");
     let [packed, dense, back] = ["packed", "dense", "back"].map(|name| folder.path().join(name));
-    for path in trained() {
+    for path in models(folder.path()) {
         let model = open(&path);
         for recipe in recipes() {
             recipe.compress(&model, &packed, &Backend::Cpu).expect("compressed");
@@ -288,7 +300,7 @@ fn progress_adds_up() {
         assert!(announced > 0, "{what}");
     };
     let ratio = Recipe::new().prune(Pruning::ThresholdRatio(0.1)).force(true);
-    for path in trained() {
+    for path in models(folder.path()) {
         let model = open(&path);
         for recipe in recipes().into_iter().chain([ratio.clone()]) {
             recipe.compress_with(&model, &packed, &execution).expect("compressed");
@@ -372,7 +384,7 @@ fn comparison_agrees_with_a_naive_one() {
 fn inspection_tells_statistics_of_any_form() {
     let folder = tempfile::tempdir().expect("a folder");
     let packed = folder.path().join("packed");
-    for path in trained() {
+    for path in models(folder.path()) {
         let model = open(&path);
         let recipe = Recipe::new()
             .sparsity(0.25)
@@ -382,7 +394,8 @@ fn inspection_tells_statistics_of_any_form() {
         let dense = unpack(&packed, &folder.path().join("dense"), &Backend::Cpu);
         let result = inspect(&open(&packed), true, &Execution::new(&Backend::Cpu)).expect("read");
         assert_eq!(result.format.as_deref(), Some("pack-quantized"));
-        assert_eq!(result.parameters, 100 * 784 + 100 + 10 * 100 + 10);
+        let elements: usize = dense.iter().map(|t| t.shape.iter().product::<usize>()).sum();
+        assert_eq!(result.parameters, elements as u64);
         for tensor in &result.tensors {
             let expected = find(&dense, &tensor.name);
             let float = FloatType::from_dtype(expected.dtype).expect("floats");

@@ -257,8 +257,12 @@ impl<'a> LastPass<'a> {
         let tensor = loaded.slab.tensor;
         let at = first * scheme.words_per_row(weight.cols) * 4;
         self.write(tensor, 0, at, &bytes_of(&result.packed))?;
-        let first_segment = first * groups(weight, scheme);
         let QuantParams { scale, zero_point } = &result.params;
+        if scale.is_empty() {
+            // One scale serves the whole tensor; `write_whole` writes it.
+            return Ok(());
+        }
+        let first_segment = first * groups(weight, scheme);
         let mut bytes = vec![];
         weight.float.encode(scale, &mut bytes);
         self.write(tensor, 1, first_segment * weight.float.size(), &bytes)?;

@@ -80,8 +80,24 @@ pub fn own(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// The trained model of this repository in every layout and type.
+/// The trained model of this repository in every layout and type and, where a folder of more
+/// models is there, those too.
 pub fn trained() -> Vec<PathBuf> {
+    let mut all = trained_here();
+    let shared = std::env::var_os("TENSORPRESS_SHARED").unwrap_or_default();
+    match std::fs::read_dir(Path::new(&shared).join("models")) {
+        Ok(entries) => {
+            let paths = entries.map(|entry| entry.expect("an entry").path());
+            all.extend(paths.filter(|path| path.extension().is_some_and(|e| e == "safetensors")));
+        }
+        Err(_) => {
+            println!("skipped: extra models (TENSORPRESS_SHARED names no folder with models)")
+        }
+    }
+    all
+}
+
+fn trained_here() -> Vec<PathBuf> {
     let layouts = ["", ".bf16", ".f16", ".keras-layout", ".keras-layout.bf16", ".keras-layout.f16"];
     let path = |layout: &str| match layout {
         "" => own("examples/fashion-100-10.safetensors"),
