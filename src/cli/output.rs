@@ -65,7 +65,7 @@ pub(super) fn bytes(count: u64) -> String {
     let units = ["B", "kB", "MB", "GB", "TB"];
     let mut value = count as f64;
     let mut unit = 0;
-    while value >= 999.5 && unit + 1 < units.len() {
+    while value >= 999.95 && unit + 1 < units.len() {
         value /= 1000.0;
         unit += 1;
     }
