@@ -13,3 +13,8 @@ pub mod scheme;
 pub mod tensor;
 
 pub use error::{Error, Result};
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

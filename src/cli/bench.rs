@@ -1,6 +1,5 @@
 //! `tensorpress bench`: the roofline of a device, then every operation against it.
 
-use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
 use super::device::Device;
@@ -110,17 +109,13 @@ fn as_text(args: &Arguments, operations: &[&Operation], columns: &[Column]) -> S
             if column.software { "; a software adapter: no GPU figure" } else { "" },
         ));
     }
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    let mut header = vec!["operation".to_owned()];
+    let mut header = vec!["operation".to_owned(), "what".to_owned()];
     for column in columns {
         let name = column.name.split(" (").next().unwrap_or_default();
         header.extend([format!("{name} ms"), "GB/s".into(), "% of copy".into()]);
     }
-    header.push("what".into());
-    table.set_header(header);
-    for (index, operation) in operations.iter().enumerate() {
-        let mut row = vec![operation.stem.to_owned()];
+    let rows = operations.iter().enumerate().map(|(index, operation)| {
+        let mut row = vec![operation.stem.to_owned(), operation.summary.to_owned()];
         for column in columns {
             let figure = &column.rows[index];
             row.extend([
@@ -129,15 +124,10 @@ fn as_text(args: &Arguments, operations: &[&Operation], columns: &[Column]) -> S
                 format!("{:.0}", figure.share * 100.0),
             ]);
         }
-        row.push(operation.summary.to_owned());
-        table.add_row(row);
-    }
-    for column in 1..=columns.len() * 3 {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    text.push_str(&format!("\n{table}\n\nEvery result equals the CPU reference's bytes.\n"));
+        row
+    });
+    let table = output::table(&header, 2, rows.collect());
+    text.push_str(&format!("\n{table}\nEvery result equals the CPU reference's bytes.\n"));
     text
 }
 

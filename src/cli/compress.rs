@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::device::Device;
+use super::Common;
+use super::device::Work;
 use super::output::{self, bytes, figure, percent, shape};
 use super::recipe::RecipeArguments;
-use super::{Common, progress};
-use crate::compress::Report;
-use crate::error::{Result, UsageError};
+use crate::compress::{Plan, Report};
+use crate::error::Result;
 use crate::io::Model;
 
 /// Prune and quantize a model
@@ -39,7 +39,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     recipe: RecipeArguments,
     #[command(flatten)]
-    device: Device,
+    work: Work,
     /// Replace OUT if it exists
     #[arg(long, help_heading = "Output")]
     force: bool,
@@ -51,21 +51,15 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
     let recipe = arguments.recipe.recipe()?.force(arguments.force);
     let model = Model::open(&arguments.model)?;
-    let backend = arguments.device.open(common)?;
-    let bar = progress::bar(common);
-    let advance = |count| bar.inc(count);
-    let report = match (&arguments.output, arguments.dry_run) {
-        (_, true) => recipe.dry_run(&model, &backend, &advance),
-        (Some(out), false) => recipe.compress_with(&model, out, &backend, &advance),
-        (None, false) => Err(UsageError::Conflict {
-            first: "compress",
-            second: "no output",
-            advice: "name one with -o, or pass --dry-run",
+    // Whatever does not fit the model is told before a device is opened.
+    Plan::new(&model, &recipe)?;
+    let report = arguments.work.run(common, |execution| {
+        match (&arguments.output, arguments.dry_run) {
+            (Some(out), false) => recipe.compress_with(&model, out, execution),
+            // The parser asks for an output unless this is a dry run.
+            (None, _) | (_, true) => recipe.dry_run(&model, execution),
         }
-        .into()),
-    };
-    bar.finish_and_clear();
-    let report = report?;
+    })?;
     for warning in &report.warnings {
         output::warn(common, warning);
     }
@@ -104,7 +98,8 @@ fn text(report: &Report) -> String {
     let mut text = output::table(&header, 4, rows.collect());
     let (before, after) = (report.bytes_before, report.bytes_after);
     let ratio = before as f64 / after.max(1) as f64;
-    text += &format!("\n{} → {} ({ratio:.2}× smaller)", bytes(before), bytes(after));
+    let change = if ratio > 1.0 { format!("{ratio:.2}× smaller") } else { "not smaller".into() };
+    text += &format!("\n{} → {} ({change})", bytes(before), bytes(after));
     text += &figure(report.bits_per_weight, |bits| format!(", {bits:.2} bits per weight"));
     text += &figure(report.sparsity, |share| format!(", {} zeros", percent(share)));
     text += &figure(report.sqnr_db, |db| format!(", SQNR {db:.1} dB"));

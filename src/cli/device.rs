@@ -1,8 +1,11 @@
 //! The arguments that say where it is computed.
 
+use std::num::NonZeroUsize;
+
 use clap::Args;
 
-use super::{Common, output};
+use super::{Common, output, progress};
+use crate::compress::{Advance, Execution};
 use crate::error::Result;
 use crate::gpu::{DeviceChoice, GpuOptions};
 use crate::ops::Backend;
@@ -19,6 +22,45 @@ pub(super) struct Device {
     /// Let shaders check bounds and loops: slower, for suspected driver faults
     #[arg(long, help_heading = "Device")]
     checked: bool,
+}
+
+/// The arguments of the commands that work a whole model through.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Work {
+    #[command(flatten)]
+    device: Device,
+    /// Worker threads; the result does not depend on it
+    #[arg(long, value_name = "N", help_heading = "Device")]
+    threads: Option<NonZeroUsize>,
+}
+
+impl Work {
+    /// Runs `work` with a progress bar.
+    pub(super) fn run<T>(
+        &self,
+        common: &Common,
+        work: impl FnOnce(&Execution<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let backend = self.device.open(common)?;
+        with_progress(common, &backend, self.threads, work)
+    }
+}
+
+/// Runs `work` on `backend` with a progress bar.
+pub(super) fn with_progress<T>(
+    common: &Common,
+    backend: &Backend,
+    threads: Option<NonZeroUsize>,
+    work: impl FnOnce(&Execution<'_>) -> Result<T>,
+) -> Result<T> {
+    let bar = progress::bar(common);
+    let advance = |step| match step {
+        Advance::Begin { bytes } => bar.set_length(bytes),
+        Advance::Read { bytes } => bar.inc(bytes),
+    };
+    let result = work(&Execution { backend, threads, progress: &advance });
+    bar.finish_and_clear();
+    result
 }
 
 impl Device {

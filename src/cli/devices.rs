@@ -1,6 +1,5 @@
 //! `tensorpress devices`: the adapters there are, and which one `auto` takes.
 
-use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
 use super::{Common, output};
@@ -50,20 +49,10 @@ fn mib(bytes: u64) -> u64 {
 }
 
 fn as_text(adapters: &[AdapterDescription], auto: &Backend) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header([
-        "device",
-        "name",
-        "kind",
-        "backend",
-        "driver",
-        "binding MiB",
-        "features",
-    ]);
-    table.add_row(["cpu", "CPU backend", "", "", "", "", ""].map(str::to_owned));
+    let mut rows = vec![["cpu", "CPU backend", "", "", "", "", ""].map(str::to_owned).to_vec()];
     for (index, adapter) in adapters.iter().enumerate() {
         let info = &adapter.info;
-        table.add_row([
+        rows.push(vec![
             format!("gpu:{index}"),
             info.name.clone(),
             kind(adapter).to_owned(),
@@ -73,7 +62,9 @@ fn as_text(adapters: &[AdapterDescription], auto: &Backend) -> String {
             features(adapter).join(" "),
         ]);
     }
-    let mut text = format!("{table}\n\nauto takes: {}\n", auto.name());
+    let header = ["device", "name", "kind", "backend", "driver", "binding MiB", "features"];
+    let table = output::table(&header, header.len(), rows);
+    let mut text = format!("{table}\nauto takes: {}\n", auto.name());
     if adapters.is_empty() {
         text.push_str(
             "No adapter found: the CPU backend does all the work. For a GPU, install its Vulkan \

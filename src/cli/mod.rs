@@ -1,10 +1,13 @@
 //! The command line: one file a subcommand.
 
 mod bench;
+mod compare;
 mod compress;
+mod decompress;
 mod device;
 mod devices;
 mod generate;
+mod inspect;
 mod output;
 mod progress;
 mod recipe;
@@ -55,6 +58,9 @@ struct Common {
 #[derive(Debug, Subcommand)]
 enum Command {
     Compress(compress::Arguments),
+    Decompress(decompress::Arguments),
+    Inspect(inspect::Arguments),
+    Compare(compare::Arguments),
     Devices(devices::Arguments),
     Bench(bench::Arguments),
     Completions(generate::Completions),
@@ -103,6 +109,9 @@ fn dispatch(cli: &Cli) -> Result<()> {
     let common = &cli.common;
     match &cli.command {
         Command::Compress(arguments) => compress::run(arguments, common),
+        Command::Decompress(arguments) => decompress::run(arguments, common),
+        Command::Inspect(arguments) => inspect::run(arguments, common),
+        Command::Compare(arguments) => compare::run(arguments, common),
         Command::Devices(arguments) => devices::run(arguments, common),
         Command::Bench(arguments) => bench::run(arguments, common),
         Command::Completions(arguments) => generate::completions(arguments),

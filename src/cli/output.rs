@@ -48,7 +48,7 @@ fn diagnostic(line: &str) {
 }
 
 /// A table as wide as the terminal; all but the `left` first columns are aligned to the right.
-pub(super) fn table(header: &[&str], left: usize, rows: Vec<Vec<String>>) -> String {
+pub(super) fn table(header: &[impl AsRef<str>], left: usize, rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     if !std::io::stdout().is_terminal() {
@@ -56,7 +56,7 @@ pub(super) fn table(header: &[&str], left: usize, rows: Vec<Vec<String>>) -> Str
         table.set_content_arrangement(ContentArrangement::Disabled);
         table.force_no_tty();
     }
-    table.set_header(header);
+    table.set_header(header.iter().map(AsRef::as_ref));
     table.add_rows(rows.into_iter().map(|row| row.into_iter().map(Cell::new)));
     for column in table.column_iter_mut().skip(left) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -70,7 +70,7 @@ pub(super) fn bytes(count: u64) -> String {
     let units = ["B", "kB", "MB", "GB", "TB"];
     let mut value = count as f64;
     let mut unit = 0;
-    while value >= 999.5 && unit + 1 < units.len() {
+    while value >= 999.95 && unit + 1 < units.len() {
         value /= 1000.0;
         unit += 1;
     }

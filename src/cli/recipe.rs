@@ -1,7 +1,5 @@
 //! The arguments that say what is done to a model.
 
-use std::num::NonZeroUsize;
-
 use clap::{ArgGroup, Args, ValueEnum};
 use regex::Regex;
 
@@ -72,9 +70,6 @@ pub(super) struct RecipeArguments {
     /// Let NaN and infinite weights pass
     #[arg(long)]
     allow_non_finite: bool,
-    /// Worker threads; the result does not depend on it
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -149,9 +144,6 @@ impl RecipeArguments {
         }
         for pattern in &self.exclude {
             recipe = recipe.exclude(regex("--exclude", pattern)?);
-        }
-        if let Some(threads) = self.threads {
-            recipe = recipe.threads(threads);
         }
         if let Some(format) = self.format {
             recipe = recipe.format(match format {

@@ -1,7 +1,11 @@
 //! Recipe → plan → run → report: a whole model at a time.
 
+mod compare;
 mod config;
+mod decompress;
+mod execution;
 mod finite;
+mod inspect;
 mod output;
 mod pass;
 mod plan;
@@ -15,7 +19,10 @@ mod stored;
 mod weight;
 mod workers;
 
-pub use pass::Progress;
+pub use compare::{ComparedTensor, Comparison, Difference, Figures, compare};
+pub use decompress::{Decompressed, DecompressedTensor, decompress};
+pub use execution::{Advance, Execution, Progress};
+pub use inspect::{InspectedTensor, Inspection, Statistics, inspect};
 pub use plan::{Plan, TensorPlan};
 pub use recipe::{Format, OnIndivisible, Pruning, Recipe};
 pub use report::{Report, TensorReport};

@@ -2,6 +2,7 @@
 //! other file carried over.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -112,6 +113,14 @@ fn holds_any_of(path: &Path, model: &Model) -> bool {
     let shards = model.shard_names().iter().map(|name| model.root().join(name));
     let mut inputs = shards.chain([model.root().to_owned()]);
     inputs.any(|input| input.canonicalize().is_ok_and(|input| lies_in(&input, path)))
+}
+
+/// Bytes of a carried-over tensor that a worker takes at once.
+const COPY_BYTES: usize = 4 << 20;
+
+/// The pieces in which `bytes` bytes are copied.
+pub(super) fn copy_ranges(bytes: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..bytes).step_by(COPY_BYTES).map(move |start| start..bytes.min(start + COPY_BYTES))
 }
 
 /// Whether `path`, which need not exist, lies in `folder`.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::execution::{Advance, Execution, Progress};
 use super::finite;
 use super::plan::{Plan, TensorPlan, Work};
 use super::workers;
@@ -11,9 +12,6 @@ use crate::error::{Error, FormatProblem, Result};
 use crate::io::{Model, SafetensorsFile};
 use crate::ops::Backend;
 use crate::tensor::Matrix;
-
-/// Called with the bytes that were just read; from several threads.
-pub type Progress<'a> = &'a (dyn Fn(u64) + Sync);
 
 /// What every pass needs.
 pub(super) struct Context<'a> {
@@ -65,20 +63,15 @@ pub(super) fn slabs(plan: &Plan, wanted: impl Fn(&TensorPlan, &Work) -> bool) ->
 }
 
 impl<'a> Context<'a> {
-    pub(super) fn new(
-        model: &'a Model,
-        backend: &'a Backend,
-        threads: Option<usize>,
-        allow_non_finite: bool,
-        progress: Progress<'a>,
-    ) -> Self {
-        let threads = threads.unwrap_or(match backend {
-            Backend::Cpu => std::thread::available_parallelism().map_or(1, usize::from),
-            // One computes on the device while the others read, write and sum.
-            Backend::Gpu(_) => 3,
-        });
+    pub(super) fn new(model: &'a Model, execution: &Execution<'a>, allow_non_finite: bool) -> Self {
         let finite = AtomicBool::new(allow_non_finite);
-        Self { model, backend, threads, progress, finite }
+        let Execution { backend, progress, .. } = *execution;
+        Self { model, backend, threads: execution.threads(), progress, finite }
+    }
+
+    /// Tells that so many bytes have been worked through.
+    pub(super) fn read(&self, bytes: usize) {
+        (self.progress)(Advance::Read { bytes: bytes as u64 });
     }
 
     pub(super) fn file(&self, tensor: &TensorPlan) -> &'a SafetensorsFile {
@@ -92,7 +85,13 @@ impl<'a> Context<'a> {
         slabs: &[Slab],
         work: impl Fn(&Loaded<'_>) -> Result<T> + Sync,
     ) -> Result<Vec<T>> {
-        let results = workers::map(self.threads, slabs, |slab| self.load(plan, slab, &work));
+        let results = workers::map(self.threads, slabs, |slab| {
+            self.load(plan, slab, |loaded| {
+                let result = work(loaded)?;
+                self.read(loaded.data.len());
+                Ok(result)
+            })
+        });
         if slabs.len() == self::slabs(plan, |_, _| true).len() && results.is_ok() {
             self.finite.store(true, Ordering::Relaxed);
         }
@@ -117,7 +116,6 @@ impl<'a> Context<'a> {
         }
         let loaded = Loaded { slab, work: how, data };
         let result = work(&loaded)?;
-        (self.progress)(loaded.data.len() as u64);
         how.weight.release(file, &tensor.input, &slab.rows);
         Ok(result)
     }
@@ -127,12 +125,7 @@ impl<'a> Context<'a> {
         for (_, tensor, work) in plan.selected() {
             let (file, info) = (self.file(tensor), &tensor.input);
             // In the order of the file, also where the weight is stored transposed.
-            let as_stored = super::weight::Weight {
-                rows: info.shape[0],
-                cols: info.shape[1],
-                transposed: false,
-                ..work.weight
-            };
+            let as_stored = work.weight.as_stored();
             let (mut first, mut total) = (None, 0);
             for rows in as_stored.slabs() {
                 let data = as_stored.read(file, info, &rows);

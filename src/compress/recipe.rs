@@ -1,7 +1,5 @@
 //! What is to be done to a model.
 
-use std::num::NonZeroUsize;
-
 use regex::Regex;
 
 use super::select::Selection;
@@ -83,7 +81,6 @@ pub struct Recipe {
     pub(super) format: Option<Format>,
     pub(super) allow_non_finite: bool,
     pub(super) force: bool,
-    pub(super) threads: Option<NonZeroUsize>,
 }
 
 impl Recipe {
@@ -152,13 +149,6 @@ impl Recipe {
     #[must_use]
     pub fn force(mut self, force: bool) -> Self {
         self.force = force;
-        self
-    }
-
-    /// Worker threads. The result does not depend on it.
-    #[must_use]
-    pub fn threads(mut self, threads: NonZeroUsize) -> Self {
-        self.threads = Some(threads);
         self
     }
 

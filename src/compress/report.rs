@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::plan::{Plan, TensorPlan, Work};
 use super::recipe::{Format, Pruning};
+use super::stored::Form;
 use crate::cpu::slab::ReportSums;
 use crate::scheme::{Bits, Granularity, QuantScheme, Range};
 
@@ -101,6 +102,15 @@ pub(super) fn scheme_name(scheme: &QuantScheme) -> String {
         Granularity::Tensor => text + " tensor",
         Granularity::Channel => text + " channel",
         Granularity::Group(size) => text + &format!(" group {size}"),
+    }
+}
+
+/// How a tensor is stored: its scheme, or "sparse-bitmask" or "dense".
+pub(super) fn form_name(form: &Form) -> String {
+    match form {
+        Form::Dense(_) => "dense".to_owned(),
+        Form::Codes { scheme, .. } => scheme_name(scheme),
+        Form::Bitmask { .. } => Format::SparseBitmask.name().to_owned(),
     }
 }
 

@@ -2,26 +2,24 @@
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use super::config;
-use super::output::{Metadata, Output};
-use super::pass::{Context, Loaded, Progress, Slab, slabs};
+use super::execution::{Advance, Execution};
+use super::output::{Metadata, Output, copy_ranges};
+use super::pass::{Context, Loaded, Slab, slabs};
 use super::plan::{Form, Plan, TensorPlan, Work, bitmask_outputs, groups};
 use super::recipe::Recipe;
 use super::report::{self, Report};
 use super::scan::{self, TensorScan};
-use super::workers;
+use super::workers::{self, lock};
 use crate::cpu;
 use crate::cpu::slab::{ReportSums, SlabOutput};
 use crate::error::{Error, Result};
 use crate::io::{Model, SafetensorsWriter, TensorSpec};
 use crate::ops::{self, Backend};
 use crate::scheme::{Granularity, QuantParams, QuantScheme};
-
-/// Bytes of a carried-over tensor that a worker takes at once.
-const COPY_BYTES: usize = 4 << 20;
 
 impl Recipe {
     /// Compresses `model` to `output`: a file where the model is one, otherwise a directory.
@@ -30,10 +28,10 @@ impl Recipe {
     /// A [`crate::error::UsageError`] where the recipe does not fit the model, bad data, a device
     /// that fails, or an output that cannot be written. Whatever stood at `output` still stands.
     pub fn compress(&self, model: &Model, output: &Path, backend: &Backend) -> Result<Report> {
-        self.compress_with(model, output, backend, &|_| {})
+        self.compress_with(model, output, &Execution::new(backend))
     }
 
-    /// [`Recipe::compress`] that tells `progress` of every byte read.
+    /// [`Recipe::compress`] with progress and a number of threads.
     ///
     /// # Errors
     /// As [`Recipe::compress`].
@@ -41,13 +39,15 @@ impl Recipe {
         &self,
         model: &Model,
         output: &Path,
-        backend: &Backend,
-        progress: Progress<'_>,
+        execution: &Execution<'_>,
     ) -> Result<Report> {
         let start = Instant::now();
         let mut plan = Plan::new(model, self)?;
         Output::check(model, output, self.force)?;
-        let context = self.context(model, backend, progress);
+        (execution.progress)(Advance::Begin {
+            bytes: scan::bytes_to_read(&plan) + plan.bytes_before(),
+        });
+        let context = Context::new(model, execution, self.allow_non_finite);
         let scans = scan::run(&context, &plan)?;
         plan.set_kept(&scans);
         let quantization = config::quantization(&plan, kept_share(&plan, &scans));
@@ -63,7 +63,7 @@ impl Recipe {
         }
         let tensors = plan.tensors.iter().flat_map(|t| t.outputs.iter().map(|o| (t.shard, o)));
         writing.commit(tensors, quantization.as_ref())?;
-        let mut report = report::report(&plan, &sums, backend.name());
+        let mut report = report::report(&plan, &sums, execution.backend.name());
         report.input = model.root().display().to_string();
         report.output = Some(output.display().to_string());
         report.took(start.elapsed());
@@ -75,33 +75,19 @@ impl Recipe {
     ///
     /// # Errors
     /// As [`Recipe::compress`], but for the output.
-    pub fn dry_run(
-        &self,
-        model: &Model,
-        backend: &Backend,
-        progress: Progress<'_>,
-    ) -> Result<Report> {
+    pub fn dry_run(&self, model: &Model, execution: &Execution<'_>) -> Result<Report> {
         let start = Instant::now();
         let mut plan = Plan::new(model, self)?;
         if plan.selected().any(|(_, _, work)| work.form == Form::Bitmask) {
-            let context = self.context(model, backend, progress);
+            (execution.progress)(Advance::Begin { bytes: scan::bytes_to_read(&plan) });
+            let context = Context::new(model, execution, self.allow_non_finite);
             let scans = scan::run(&context, &plan)?;
             plan.set_kept(&scans);
         }
-        let mut report = report::report(&plan, &[], backend.name());
+        let mut report = report::report(&plan, &[], execution.backend.name());
         report.input = model.root().display().to_string();
         report.took(start.elapsed());
         Ok(report)
-    }
-
-    fn context<'a>(
-        &self,
-        model: &'a Model,
-        backend: &'a Backend,
-        progress: Progress<'a>,
-    ) -> Context<'a> {
-        let threads = self.threads.map(usize::from);
-        Context::new(model, backend, threads, self.allow_non_finite, progress)
     }
 }
 
@@ -200,9 +186,11 @@ impl<'a> LastPass<'a> {
     fn run(&self, sums: &mut [ReportSums]) -> Result<()> {
         let jobs = self.jobs();
         let parts = workers::map(self.context.threads, &jobs, |job| match job {
-            Job::Compress(slab) => {
-                self.context.load(self.plan, slab, |loaded| self.compress(loaded))
-            }
+            Job::Compress(slab) => self.context.load(self.plan, slab, |loaded| {
+                let sums = self.compress(loaded)?;
+                self.context.read(loaded.data.len());
+                Ok(sums)
+            }),
             Job::Copy { tensor, range } => {
                 self.copy(*tensor, range)?;
                 Ok(ReportSums::default())
@@ -224,11 +212,7 @@ impl<'a> LastPass<'a> {
         let mut jobs: Vec<Job> = slabs.into_iter().map(Job::Compress).collect();
         for (tensor, plan) in self.plan.in_shard(self.shard).filter(|(_, t)| !t.is_selected()) {
             let bytes = plan.input.bytes() as usize;
-            jobs.extend(
-                (0..bytes)
-                    .step_by(COPY_BYTES)
-                    .map(|start| Job::Copy { tensor, range: start..bytes.min(start + COPY_BYTES) }),
-            );
+            jobs.extend(copy_ranges(bytes).map(|range| Job::Copy { tensor, range }));
         }
         jobs
     }
@@ -242,7 +226,7 @@ impl<'a> LastPass<'a> {
         let plan = &self.plan.tensors[tensor];
         let file = self.context.file(plan);
         self.write(tensor, 0, range.start, file.bytes(&plan.input, range.clone()))?;
-        (self.context.progress)(range.len() as u64);
+        self.context.read(range.len());
         file.release(&plan.input, range.clone());
         Ok(())
     }
@@ -273,8 +257,12 @@ impl<'a> LastPass<'a> {
         let tensor = loaded.slab.tensor;
         let at = first * scheme.words_per_row(weight.cols) * 4;
         self.write(tensor, 0, at, &bytes_of(&result.packed))?;
-        let first_segment = first * groups(weight, scheme);
         let QuantParams { scale, zero_point } = &result.params;
+        if scale.is_empty() {
+            // One scale serves the whole tensor; `write_whole` writes it.
+            return Ok(());
+        }
+        let first_segment = first * groups(weight, scheme);
         let mut bytes = vec![];
         weight.float.encode(scale, &mut bytes);
         self.write(tensor, 1, first_segment * weight.float.size(), &bytes)?;
@@ -343,11 +331,6 @@ fn zero_points_len(tensor: &TensorPlan) -> usize {
         }
         _ => 0,
     }
-}
-
-/// A poisoned lock only means that another worker panicked; the scope panics then.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn bytes_of(words: &[u32]) -> Vec<u8> {

@@ -54,6 +54,26 @@ pub(super) fn run(context: &Context<'_>, plan: &Plan) -> Result<Vec<TensorScan>>
     Ok(scans)
 }
 
+/// Bytes that [`run`] reads.
+pub(super) fn bytes_to_read(plan: &Plan) -> u64 {
+    let pruning = match plan.prune {
+        None | Some(Pruning::Nm(_) | Pruning::Threshold(_)) => 0,
+        Some(Pruning::ThresholdRatio(_)) => 1,
+        Some(Pruning::Sparsity { .. }) => select_cut::passes(plan),
+    };
+    let each = plan.selected().map(|(_, _, work)| {
+        let passes =
+            pruning + u64::from(whole_tensor(work)) + u64::from(work.form == Form::Bitmask);
+        passes * work.weight.bytes() as u64
+    });
+    each.sum()
+}
+
+/// Whether one scale serves the whole tensor.
+fn whole_tensor(work: &Work) -> bool {
+    work.scheme.is_some_and(|scheme| scheme.granularity == Granularity::Tensor)
+}
+
 fn prune(context: &Context<'_>, plan: &Plan, scans: &mut [TensorScan]) -> Result<()> {
     let everywhere = |scans: &mut [TensorScan], prune| {
         for (tensor, ..) in plan.selected() {
@@ -84,14 +104,13 @@ fn prune(context: &Context<'_>, plan: &Plan, scans: &mut [TensorScan]) -> Result
 
 /// Scales of whole tensors, from what pruning leaves.
 fn whole_tensor_params(context: &Context<'_>, plan: &Plan, scans: &mut [TensorScan]) -> Result<()> {
-    let wanted = |work: &Work| work.scheme.is_some_and(|s| s.granularity == Granularity::Tensor);
-    if !plan.selected().any(|(_, _, work)| wanted(work)) {
+    if !plan.selected().any(|(_, _, work)| whole_tensor(work)) {
         return Ok(());
     }
-    let stats = stats(context, plan, wanted, Some(scans))?;
+    let stats = stats(context, plan, whole_tensor, Some(scans))?;
     for (tensor, _, work) in plan.selected() {
         if let Some(scheme) = &work.scheme
-            && wanted(work)
+            && whole_tensor(work)
         {
             let stats = &stats[tensor..=tensor];
             let float = work.weight.float;

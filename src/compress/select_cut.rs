@@ -1,7 +1,10 @@
 //! The cut of an exact sparsity: a radix select over magnitude keys in at most three passes.
 
+use std::sync::Mutex;
+
 use super::pass::{Context, Slab, slabs};
 use super::plan::Plan;
+use super::workers::lock;
 use crate::cpu::slab::Prune;
 use crate::error::{Error, Result};
 use crate::ops;
@@ -37,35 +40,65 @@ pub(super) fn run(
             group_of[*tensor] = number;
         }
     }
-    let wide = plan.selected().any(|(_, _, work)| work.weight.float == FloatType::F32);
-    let digits = if wide { &DIGITS[..] } else { &DIGITS[..2] };
-    let mut last = vec![];
+    let digits = digits(plan);
+    let lowest = digits.last().map_or(0, |(shift, _)| *shift);
+    let mut last: Vec<SparseCounts> = vec![];
     for &(shift, bits) in digits {
-        let counts = context.map(plan, &slabs, |loaded| {
-            let group = &groups[group_of[loaded.slab.tensor]];
+        let totals: Vec<Mutex<Vec<u64>>> =
+            groups.iter().map(|_| Mutex::new(vec![0; 1 << bits])).collect();
+        last = context.map(plan, &slabs, |loaded| {
+            let number = group_of[loaded.slab.tensor];
+            let group = &groups[number];
             if group.rank == 0 {
                 return Ok(vec![]);
             }
             let digit = RadixDigit { shift, bits, prefix: group.prefix };
             let float = loaded.work.weight.float;
-            ops::histogram::count_digit(context.backend, float, &loaded.data, digit)
+            let counts = ops::histogram::count_digit(context.backend, float, &loaded.data, digit)?;
+            add(&mut lock(&totals[number]), &counts);
+            Ok(if shift == lowest { sparse(&counts) } else { vec![] })
         })?;
-        for (number, group) in groups.iter_mut().enumerate().filter(|(_, g)| g.rank > 0) {
-            let own = slabs.iter().zip(&counts);
-            let own = own.filter(|(slab, _)| group_of[slab.tensor] == number);
-            group.narrow(bits, own.map(|(_, counts)| &counts[..]))?;
+        for (group, total) in groups.iter_mut().zip(&totals).filter(|(g, _)| g.rank > 0) {
+            group.narrow(bits, &lock(total))?;
         }
-        last = counts;
     }
-    let lowest = digits.last().map_or(0, |(shift, _)| *shift);
     let mut cuts = vec![];
     for (number, group) in groups.iter().enumerate().filter(|(_, g)| g.rank > 0) {
         let own = slabs.iter().zip(&last).filter(|(slab, _)| group_of[slab.tensor] == number);
-        let bin = group.prefix as usize & ((1 << digits[digits.len() - 1].1) - 1);
-        let ties = own.map(|(slab, counts)| (slab, u64::from(counts[bin])));
+        let bin = group.prefix & ((1 << digits[digits.len() - 1].1) - 1);
+        let ties = own.map(|(slab, counts)| {
+            let found = counts.binary_search_by_key(&bin, |(bin, _)| *bin);
+            (slab, found.map_or(0, |at| u64::from(counts[at].1)))
+        });
         cuts.extend(group.cut(context, plan, lowest, ties)?);
     }
     Ok(cuts)
+}
+
+/// The digits that the keys of the selected weights have; one reading pass each.
+fn digits(plan: &Plan) -> &'static [(u32, u32)] {
+    let wide = plan.selected().any(|(_, _, work)| work.weight.float == FloatType::F32);
+    if wide { &DIGITS } else { &DIGITS[..2] }
+}
+
+/// Reading passes that [`run`] makes.
+pub(super) fn passes(plan: &Plan) -> u64 {
+    digits(plan).len() as u64
+}
+
+/// Bins that are not empty, with their counts. Few of a slab's weights share all but the last digit
+/// with the cut, so that what is kept of a slab is far smaller than its histogram.
+type SparseCounts = Vec<(u32, u32)>;
+
+fn sparse(counts: &[u32]) -> SparseCounts {
+    let bins = (0..).zip(counts);
+    bins.filter(|(_, count)| **count > 0).map(|(bin, count)| (bin, *count)).collect()
+}
+
+fn add(total: &mut [u64], counts: &[u32]) {
+    for (total, count) in total.iter_mut().zip(counts) {
+        *total += u64::from(*count);
+    }
 }
 
 fn groups(plan: &Plan, share: f64, global: bool) -> Vec<Group> {
@@ -85,14 +118,8 @@ fn groups(plan: &Plan, share: f64, global: bool) -> Vec<Group> {
 }
 
 impl Group {
-    /// Extends the prefix by one digit, given its counts in each slab.
-    fn narrow<'a>(&mut self, bits: u32, counts: impl Iterator<Item = &'a [u32]>) -> Result<()> {
-        let mut total = vec![0_u64; 1 << bits];
-        for slab in counts {
-            for (total, count) in total.iter_mut().zip(slab) {
-                *total += u64::from(*count);
-            }
-        }
+    /// Extends the prefix by one digit, given its counts.
+    fn narrow(&mut self, bits: u32, total: &[u64]) -> Result<()> {
         for (digit, count) in total.iter().enumerate() {
             if self.rank <= *count {
                 self.prefix = self.prefix << bits | digit as u32;

@@ -32,8 +32,20 @@ impl Weight {
         self.len() * self.float.size()
     }
 
+    /// Bytes of some rows as a dense weight.
+    pub(super) fn slab_bytes(&self, rows: &Range<usize>) -> u64 {
+        (rows.len() * self.row_bytes()) as u64
+    }
+
     fn row_bytes(&self) -> usize {
         self.cols * self.float.size()
+    }
+
+    /// The same elements in the order in which they lie, not transposed.
+    pub(super) fn as_stored(&self) -> Self {
+        let (rows, cols) =
+            if self.transposed { (self.cols, self.rows) } else { (self.rows, self.cols) };
+        Self { rows, cols, transposed: false, ..*self }
     }
 
     /// Rows of one slab: whole rows, about [`SLAB_BYTES`], at least one.

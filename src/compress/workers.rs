@@ -1,7 +1,7 @@
 //! Worker threads that take one job after the other; the results come in the order of the jobs.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::Result;
 
@@ -20,8 +20,7 @@ pub(super) fn map<J: Sync, T: Send>(
             let Some(job) = jobs.get(index) else { break };
             let result = work(job);
             stop.fetch_or(result.is_err(), Ordering::Relaxed);
-            // A poisoned lock only means that another worker panicked; scope panics then.
-            done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((index, result));
+            lock(&done).push((index, result));
         }
     };
     std::thread::scope(|scope| {
@@ -30,9 +29,14 @@ pub(super) fn map<J: Sync, T: Send>(
         }
         worker();
     });
-    let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_unstable_by_key(|(index, _)| *index);
     done.into_iter().map(|(_, result)| result).collect()
+}
+
+/// A poisoned lock only means that another worker panicked; the scope panics then.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -268,8 +268,18 @@ fn lcm(a: usize, b: usize) -> usize {
     (a / x).saturating_mul(b)
 }
 
+/// The sums of `result` against `original`, elements as they are.
+///
+/// # Panics
+/// Where the lengths differ.
+pub fn difference(original: &[f32], result: &[f32]) -> ReportSums {
+    let mut sums = Sums::default();
+    sums.add(original, result);
+    sums.finish()
+}
+
 /// The sums for the report of `result` (dense bytes of the same type) against `original`, with
-/// `zeros` counted and `saturated` left 0. Also used by the GPU path and by `compare`.
+/// `zeros` counted and `saturated` left 0. Also used by the GPU path.
 pub fn report_sums(original: Matrix<'_>, result: &[u8]) -> ReportSums {
     let float = original.float;
     assert_eq!(original.data.len(), result.len());

@@ -64,6 +64,12 @@ pub enum UsageError {
         /// Which format.
         format: String,
     },
+    /// A model without anything to decompress.
+    #[error("there is nothing to decompress: {}", not_compressed(.format.as_deref()))]
+    NotCompressed {
+        /// What the model calls its format, where it says that it is compressed.
+        format: Option<String>,
+    },
     /// A new tensor would take the name of one that is there.
     #[error("the output needs the name {name:?} twice; leave one of the two out with --exclude")]
     NameTaken {
@@ -78,6 +84,16 @@ pub enum UsageError {
         /// What there is, comma separated.
         available: String,
     },
+}
+
+fn not_compressed(format: Option<&str>) -> String {
+    match format {
+        None => "the model is dense already".to_owned(),
+        Some(format) => format!(
+            "the model is {format}, and tensorpress reads pack-quantized, int-quantized and \
+             naive-quantized integers and sparse-bitmask"
+        ),
+    }
 }
 
 fn list(tensors: &[(String, usize)]) -> String {

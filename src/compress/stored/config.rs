@@ -1,12 +1,12 @@
-//! Weights as they are stored, compressed or not.
+//! What a model says about its own compression.
 
 use serde_json::Value;
 
-use super::config;
+use super::super::config;
 use crate::io::Model;
 
 /// The `quantization_config` of a model, from `config.json` or from a file's metadata.
-pub(super) fn quantization_of(model: &Model) -> Option<Value> {
+pub(in crate::compress) fn quantization_of(model: &Model) -> Option<Value> {
     if let Some(value) = model.config().and_then(|config| config.get(config::QUANTIZATION)) {
         return Some(value.clone());
     }
@@ -15,10 +15,16 @@ pub(super) fn quantization_of(model: &Model) -> Option<Value> {
 }
 
 /// What a compressed model calls its format; `None` for a dense one.
-pub(super) fn format_of(model: &Model) -> Option<String> {
+pub(in crate::compress) fn format_of(model: &Model) -> Option<String> {
     let config = quantization_of(model)?;
     let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
     let sparse = text(config.get("sparsity_config").and_then(|sparsity| sparsity.get("format")));
     let format = sparse.or_else(|| text(config.get("format")));
     Some(format.or_else(|| text(config.get("quant_method"))).unwrap_or_else(|| "unknown".into()))
+}
+
+/// The names in the lists that the files' metadata keep under `key`.
+pub(super) fn names_under(model: &Model, key: &str) -> Vec<String> {
+    let lists = model.shards().iter().filter_map(|file| file.metadata().get(key));
+    lists.flat_map(|json| serde_json::from_str::<Vec<String>>(json).unwrap_or_default()).collect()
 }

@@ -1,0 +1,420 @@
+//! Compressed models read back: decompress, inspect and compare, on real and on broken files.
+
+#[path = "common/files.rs"]
+mod files;
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use files::{Tensor, find, floats, own, read, tensor, trained, write, write_shards};
+use tensorpress::compress::{
+    Advance, Difference, Execution, Format, OnIndivisible, Pruning, Recipe, compare, decompress,
+    inspect,
+};
+use tensorpress::gpu::{DeviceChoice, GpuOptions};
+use tensorpress::io::Model;
+use tensorpress::ops::Backend;
+use tensorpress::scheme::{Bits, Granularity, NmPattern, QuantScheme, Range};
+use tensorpress::tensor::{DType, FloatType};
+
+static GPU: LazyLock<Backend> = LazyLock::new(|| {
+    Backend::open(&DeviceChoice::Gpu, GpuOptions::default()).expect("an adapter; see scripts/test")
+});
+
+fn backends() -> [&'static Backend; 2] {
+    [&Backend::Cpu, &GPU]
+}
+
+fn open(path: &Path) -> Model {
+    Model::open(path).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn unpack(from: &Path, to: &Path, backend: &Backend) -> Vec<Tensor> {
+    decompress(&open(from), to, true, &Execution::new(backend)).unwrap_or_else(|e| panic!("{e}"));
+    read(to)
+}
+
+fn recipes() -> Vec<Recipe> {
+    let new = |bits, granularity| QuantScheme::new(bits, granularity);
+    let asymmetric = |scheme| QuantScheme { symmetric: false, ..scheme };
+    let group = new(Bits::Four, Granularity::Group(28));
+    let quantized = [
+        QuantScheme::int8(),
+        asymmetric(QuantScheme::int8()),
+        group,
+        asymmetric(group),
+        asymmetric(new(Bits::Two, Granularity::Group(4))),
+        new(Bits::Eight, Granularity::Tensor),
+        asymmetric(new(Bits::Four, Granularity::Tensor)),
+        QuantScheme { range: Range::Narrow, ..QuantScheme::int8() },
+        QuantScheme { range: Range::Multiplier(50), ..new(Bits::Eight, Granularity::Tensor) },
+    ];
+    let bitmask = || Recipe::new().format(Format::SparseBitmask);
+    let pattern = Pruning::Nm(NmPattern { keep: 2, of: 4 });
+    let mut recipes: Vec<Recipe> = quantized.map(|s| Recipe::new().quantize(s)).to_vec();
+    recipes.push(Recipe::new().sparsity(0.5).quantize(group));
+    recipes.extend([
+        bitmask(),
+        bitmask().sparsity(0.9),
+        bitmask().sparsity(1.0),
+        bitmask().prune(pattern),
+    ]);
+    recipes.into_iter().map(|r| r.on_indivisible(OnIndivisible::Channel).force(true)).collect()
+}
+
+/// The trained models, and one of several slabs a tensor.
+fn models(folder: &Path) -> Vec<PathBuf> {
+    let large = folder.join("large");
+    let (first, second) = (files::noise(3, 1200 * 1120), files::noise(4, 560 * 2400));
+    let tensors = [
+        floats("fc1.weight", &[1200, 1120], &first),
+        floats("dense/kernel", &[560, 2400], &second),
+    ];
+    write(&large, &[], &tensors);
+    trained().into_iter().chain([large]).collect()
+}
+
+/// Compressing and decompressing gives the very bytes that `--format dense` writes at once.
+#[test]
+fn decompressed_is_what_dense_output_holds() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [packed, dense, back] = ["packed", "dense", "back"].map(|name| folder.path().join(name));
+    for path in models(folder.path()) {
+        let model = open(&path);
+        for recipe in recipes() {
+            recipe.compress(&model, &packed, &Backend::Cpu).expect("compressed");
+            let whole = recipe.clone().format(Format::Dense);
+            // A mask without pruning is dense as it is.
+            match whole.compress(&model, &dense, &Backend::Cpu) {
+                Ok(_) => {}
+                Err(error) if error.exit_code() == 2 => {
+                    std::fs::copy(&path, &dense).expect("a copy");
+                }
+                Err(error) => panic!("{error}"),
+            }
+            for backend in backends() {
+                let (got, expected) = (unpack(&packed, &back, backend), read(&dense));
+                assert_eq!(got.len(), expected.len());
+                for tensor in &expected {
+                    let got = find(&got, &tensor.name);
+                    assert_eq!((&got.shape, got.dtype), (&tensor.shape, tensor.dtype));
+                    let same = got.data == without_signed_zeros(tensor);
+                    assert!(
+                        same || got.data == tensor.data,
+                        "{} of {} after {recipe:?} on {}",
+                        tensor.name,
+                        path.display(),
+                        backend.name()
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// A mask keeps no sign of a zero.
+fn without_signed_zeros(tensor: &Tensor) -> Vec<u8> {
+    let Some(float) = FloatType::from_dtype(tensor.dtype) else { return tensor.data.clone() };
+    let mut data = vec![];
+    let values = (0..tensor.data.len() / float.size()).map(|i| float.load(&tensor.data, i));
+    let values: Vec<f32> = values.map(|v| if v == 0.0 { 0.0 } else { v }).collect();
+    float.encode(&values, &mut data);
+    data
+}
+
+/// Files of compressed-tensors itself, in all their forms, become the weights that it made of them.
+#[test]
+fn files_of_compressed_tensors_are_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut read_back = 0;
+    for entry in std::fs::read_dir(own("tests/golden")).expect("golden files") {
+        let path = entry.expect("an entry").path();
+        if !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ct_")) {
+            continue;
+        }
+        for backend in backends() {
+            let got = unpack(&path, &folder.path().join("dense"), backend);
+            let (weight, expected) = (find(&got, "weight"), find(&got, "_dequant"));
+            assert_eq!(weight.shape, expected.shape);
+            assert_eq!(weight.dtype, expected.dtype);
+            let same = weight.data == expected.data
+                || without_signed_zeros(weight) == without_signed_zeros(expected);
+            assert!(same, "{} on {}", path.display(), backend.name());
+        }
+        read_back += 1;
+    }
+    assert_eq!(read_back, 36);
+}
+
+#[test]
+fn a_sharded_model_with_parts_in_other_shards_is_decompressed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (input, packed, split, back) = (
+        folder.path().join("in"),
+        folder.path().join("packed.safetensors"),
+        folder.path().join("split"),
+        folder.path().join("back"),
+    );
+    let weights = files::noise(1, 64 * 96);
+    write(&input, &[], &[floats("a.weight", &[64, 96], &weights)]);
+    let scheme =
+        QuantScheme { symmetric: false, ..QuantScheme::new(Bits::Four, Granularity::Group(32)) };
+    let model = open(&input);
+    Recipe::new().quantize(scheme).compress(&model, &packed, &Backend::Cpu).expect("compressed");
+    let config = open(&packed).shards()[0].metadata()["quantization_config"].clone();
+    let parts = read(&packed);
+    let other = floats("b.bias", &[3], &[1.0, 2.0, 3.0]);
+    let (codes, rest): (Vec<_>, Vec<_>) =
+        parts.into_iter().partition(|t| t.name == "a.weight_packed");
+    let second: Vec<_> = rest.into_iter().chain([other.clone()]).collect();
+    let config = format!("{{\"hidden_size\":96,\"quantization_config\":{config},\"z\":1}}");
+    write_shards(&split, &[codes, second], &config);
+    std::fs::write(split.join("tokenizer.json"), "{}").expect("written");
+
+    decompress(&open(&split), &back, false, &Execution::new(&Backend::Cpu)).expect("decompressed");
+    let back_model = open(&back);
+    assert_eq!(back_model.shard_names(), open(&split).shard_names());
+    let (shard, _) = back_model.find("a.weight").expect("there");
+    assert_eq!(shard, 0);
+    let tensors = read(&back);
+    assert_eq!(tensors.len(), 2);
+    assert_eq!(find(&tensors, "b.bias").data, other.data);
+    assert_eq!(std::fs::read_to_string(back.join("tokenizer.json")).expect("kept"), "{}");
+    let config = std::fs::read_to_string(back.join("config.json")).expect("config");
+    let config: serde_json::Value = serde_json::from_str(&config).expect("JSON");
+    assert_eq!(config, serde_json::json!({ "hidden_size": 96, "z": 1 }));
+    let index = back_model.index().expect("an index");
+    assert_eq!(index["metadata"]["total_size"], 64 * 96 * 4 + 12);
+
+    let dense = folder.path().join("dense");
+    let recipe = Recipe::new().quantize(scheme).format(Format::Dense);
+    recipe.compress(&model, &dense, &Backend::Cpu).expect("dense");
+    assert_eq!(find(&tensors, "a.weight").data, find(&read(&dense), "a.weight").data);
+}
+
+/// Writers up to compressed-tensors 0.8 called the parts `W.weight.bitmask` and so on.
+#[test]
+fn old_names_of_bit_masks_are_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("old");
+    let shape: Vec<u8> = [2_i64, 9].iter().flat_map(|n| n.to_le_bytes()).collect();
+    let offsets: Vec<u8> = [0_i64, 2].iter().flat_map(|n| n.to_le_bytes()).collect();
+    let parts = [
+        tensor("fc.weight.shape", DType::I64, &[2], &shape),
+        floats("fc.weight.compressed", &[3], &[1.0, -2.0, 3.0]),
+        tensor("fc.weight.bitmask", DType::U8, &[2, 2], &[0b0000_0010, 1, 0, 1]),
+        tensor("fc.weight.row_offsets", DType::I64, &[2], &offsets),
+    ];
+    write(&path, &[], &parts);
+    let got = unpack(&path, &folder.path().join("dense"), &Backend::Cpu);
+    let mut expected = vec![0.0; 18];
+    (expected[1], expected[8], expected[17]) = (1.0, -2.0, 3.0);
+    assert_eq!(find(&got, "fc.weight").data, floats("", &[], &expected).data);
+}
+
+/// Each broken file is an error of exit code 65 (2 for a dense model) that names the tensor, and
+/// nothing is written.
+#[test]
+fn broken_parts_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [path, out] = ["in", "out"].map(|name| folder.path().join(name));
+    let i64s =
+        |values: &[i64]| -> Vec<u8> { values.iter().flat_map(|n| n.to_le_bytes()).collect() };
+    let codes =
+        |words: usize| tensor("m.weight_packed", DType::I32, &[2, words], &vec![0; words * 8]);
+    let scale =
+        |shape: &[usize]| floats("m.weight_scale", shape, &vec![1.0; shape.iter().product()]);
+    let sizes = |rows, cols| tensor("m.weight_shape", DType::I64, &[2], &i64s(&[rows, cols]));
+    let mask = |offsets: &[i64], kept: usize, bits: &[u8]| {
+        vec![
+            tensor("m.shape", DType::I64, &[2], &i64s(&[2, 8])),
+            floats("m.compressed", &[kept], &vec![1.0; kept]),
+            tensor("m.bitmask", DType::U8, &[2, 1], bits),
+            tensor("m.row_offsets", DType::I64, &[2], &i64s(offsets)),
+        ]
+    };
+    let zero_point = tensor("m.weight_zero_point", DType::I32, &[2, 1], &[0; 8]);
+    let reordered = tensor("m.weight_g_idx", DType::I32, &[8], &[0; 32]);
+    let fp8 = tensor("m.weight", DType::F8E4M3, &[2, 2], &[0; 4]);
+    let cases: Vec<(&str, Vec<Tensor>)> = vec![
+        ("no scale", vec![codes(1), sizes(2, 8)]),
+        ("codes of another shape", vec![codes(3), scale(&[2, 1]), sizes(2, 8)]),
+        ("scales of another shape", vec![codes(1), scale(&[3, 1]), sizes(2, 8)]),
+        ("groups that do not divide", vec![codes(1), scale(&[2, 3]), sizes(2, 8)]),
+        ("negative sizes", vec![codes(1), scale(&[2, 1]), sizes(-2, 8)]),
+        ("sizes that overflow", vec![codes(1), scale(&[2, 1]), sizes(1 << 62, 1 << 62)]),
+        ("zero points of another shape", vec![codes(1), scale(&[2, 1]), sizes(2, 8), zero_point]),
+        ("reordered columns", vec![codes(1), scale(&[2, 1]), sizes(2, 8), reordered]),
+        (
+            "scales of integers",
+            vec![codes(1), tensor("m.weight_scale", DType::I32, &[2, 1], &[0; 8]), sizes(2, 8)],
+        ),
+        ("offsets beyond the end", mask(&[0, 9], 3, &[3, 1])),
+        ("negative offsets", mask(&[0, -1], 3, &[3, 1])),
+        ("offsets that run back", mask(&[2, 0], 3, &[3, 1])),
+        ("offsets that the mask denies", mask(&[0, 1], 3, &[3, 1])),
+        ("too few kept", mask(&[0, 2], 2, &[3, 1])),
+        ("another form beside a known one", {
+            let mut parts = mask(&[0, 2], 3, &[3, 1]);
+            parts.extend([
+                tensor("x.weight", DType::F8E4M3, &[2, 2], &[0; 4]),
+                floats("x.weight_scale", &[2, 1], &[1.0; 2]),
+            ]);
+            parts
+        }),
+        ("another form", vec![fp8, scale(&[2, 1])]),
+        ("dense", vec![floats("m.weight", &[1, 1], &[1.0])]),
+    ];
+    for (name, parts) in cases {
+        write(&path, &[], &parts);
+        let decompressed = Model::open(&path)
+            .and_then(|m| decompress(&m, &out, false, &Execution::new(&Backend::Cpu)));
+        let error = decompressed.expect_err(name);
+        let nothing = ["another form", "dense"].contains(&name);
+        assert_eq!(error.exit_code(), if nothing { 2 } else { 65 }, "{name}: {error}");
+        if !nothing {
+            let text = error.to_string();
+            assert!(text.contains("m.weight") || text.contains("x.weight"), "{name}: {text}");
+            assert!(text.starts_with(&path.display().to_string()), "{name}: {text}");
+        }
+        let left = std::fs::read_dir(folder.path()).expect("a folder").count();
+        assert_eq!(left, 1, "{name}: nothing but the input is there");
+    }
+}
+
+/// What is announced is read, no more and no less, so that a bar ends at 100 %.
+#[test]
+fn progress_adds_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [packed, dense] = ["packed", "dense"].map(|name| folder.path().join(name));
+    let (announced, read) = (AtomicU64::new(0), AtomicU64::new(0));
+    let progress = |step| match step {
+        Advance::Begin { bytes } => _ = announced.fetch_add(bytes, Ordering::Relaxed),
+        Advance::Read { bytes } => _ = read.fetch_add(bytes, Ordering::Relaxed),
+    };
+    let execution = Execution { progress: &progress, ..Execution::new(&Backend::Cpu) };
+    let check = |what: &str| {
+        let [announced, read] = [&announced, &read].map(|n| n.swap(0, Ordering::Relaxed));
+        assert_eq!(read, announced, "{what}");
+        assert!(announced > 0, "{what}");
+    };
+    let ratio = Recipe::new().prune(Pruning::ThresholdRatio(0.1)).force(true);
+    for path in models(folder.path()) {
+        let model = open(&path);
+        for recipe in recipes().into_iter().chain([ratio.clone()]) {
+            recipe.compress_with(&model, &packed, &execution).expect("compressed");
+            check("compress");
+            let compressed = open(&packed);
+            inspect(&compressed, true, &execution).expect("inspected");
+            check("inspect");
+            compare(&model, &compressed, &execution).expect("compared");
+            check("compare");
+            if inspect(&compressed, false, &execution).expect("inspected").format.is_some() {
+                decompress(&compressed, &dense, true, &execution).expect("decompressed");
+                check("decompress");
+            }
+        }
+    }
+}
+
+#[test]
+fn comparison_agrees_with_a_naive_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [first, second] = ["a", "b"].map(|name| folder.path().join(name));
+    let (rows, cols) = (1500, 1000);
+    let a = files::noise(7, rows * cols);
+    let b: Vec<f32> = a.iter().enumerate().map(|(i, v)| v + (i % 7) as f32 * 0.01).collect();
+    let odd = |dtype| tensor("ids", dtype, &[2], &[1, 2]);
+    write(
+        &first,
+        &[],
+        &[
+            floats("w", &[rows, cols], &a),
+            floats("same", &[3], &[1.0, f32::NAN, -0.0]),
+            floats("nan", &[2], &[1.0, 2.0]),
+            floats("only", &[1], &[1.0]),
+            floats("shape", &[2, 3], &[0.0; 6]),
+            odd(DType::U8),
+        ],
+    );
+    write(
+        &second,
+        &[],
+        &[
+            floats("w", &[rows, cols], &b),
+            floats("same", &[3], &[1.0, f32::NAN, 0.0]),
+            floats("nan", &[2], &[1.0, f32::NAN]),
+            floats("extra", &[1], &[1.0]),
+            floats("shape", &[3, 2], &[0.0; 6]),
+            odd(DType::I8),
+        ],
+    );
+    let (signal, error, product, other) =
+        a.iter().zip(&b).fold((0.0, 0.0, 0.0, 0.0), |s, (a, b)| {
+            let (a, b) = (f64::from(*a), f64::from(*b));
+            (s.0 + a * a, s.1 + (a - b) * (a - b), s.2 + a * b, s.3 + b * b)
+        });
+    let max = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    for backend in backends() {
+        let result =
+            compare(&open(&first), &open(&second), &Execution::new(backend)).expect("compared");
+        let of =
+            |name: &str| &result.tensors.iter().find(|t| t.name == name).expect(name).difference;
+        let Difference::Different(figures) = of("w") else { panic!("{:?}", of("w")) };
+        let sqnr = 10.0 * (signal / error).log10();
+        assert!((figures.sqnr_db.expect("a ratio") - sqnr).abs() < 1e-9);
+        assert!(
+            (figures.cosine.expect("a cosine") - product / (signal * other).sqrt()).abs() < 1e-12
+        );
+        assert_eq!(figures.max_error, max);
+        assert_eq!(figures.non_finite, 0);
+        assert_eq!(of("same"), &Difference::Equal);
+        assert!(
+            matches!(of("nan"), Difference::Different(f) if f.non_finite == 1 && f.max_error == 0.0)
+        );
+        assert_eq!(of("only"), &Difference::Missing { from: 2 });
+        assert_eq!(of("extra"), &Difference::Missing { from: 1 });
+        assert_eq!(of("shape"), &Difference::Shape { second: vec![3, 2] });
+        assert_eq!(of("ids"), &Difference::Bytes);
+    }
+}
+
+#[test]
+fn inspection_tells_statistics_of_any_form() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let packed = folder.path().join("packed");
+    for path in models(folder.path()) {
+        let model = open(&path);
+        let recipe = Recipe::new()
+            .sparsity(0.25)
+            .quantize(QuantScheme { symmetric: false, ..QuantScheme::int8() })
+            .force(true);
+        let report = recipe.compress(&model, &packed, &Backend::Cpu).expect("compressed");
+        let dense = unpack(&packed, &folder.path().join("dense"), &Backend::Cpu);
+        let result = inspect(&open(&packed), true, &Execution::new(&Backend::Cpu)).expect("read");
+        assert_eq!(result.format.as_deref(), Some("pack-quantized"));
+        let elements: usize = dense.iter().map(|t| t.shape.iter().product::<usize>()).sum();
+        assert_eq!(result.parameters, elements as u64);
+        for tensor in &result.tensors {
+            let expected = find(&dense, &tensor.name);
+            let float = FloatType::from_dtype(expected.dtype).expect("floats");
+            let count = expected.data.len() / float.size();
+            let values: Vec<f32> = (0..count).map(|i| float.load(&expected.data, i)).collect();
+            let statistics = tensor.statistics.as_ref().expect("statistics");
+            let zeros = values.iter().filter(|v| **v == 0.0).count();
+            assert_eq!(statistics.sparsity, zeros as f64 / count as f64);
+            assert_eq!(statistics.min, values.iter().copied().fold(f32::INFINITY, f32::min));
+            assert_eq!(statistics.max, values.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+            assert_eq!(statistics.abs_max, statistics.max.max(-statistics.min));
+            assert_eq!(statistics.non_finite, 0);
+            assert_eq!(tensor.shape, expected.shape);
+            let weight = tensor.shape.len() == 2;
+            assert_eq!(tensor.stored, if weight { "int8 asymmetric channel" } else { "dense" });
+            let row = report.tensors.iter().find(|t| t.name == tensor.name).expect("a row");
+            assert_eq!(row.sparsity, weight.then_some(statistics.sparsity));
+        }
+        let headers = inspect(&open(&packed), false, &Execution::new(&Backend::Cpu)).expect("read");
+        assert!(headers.tensors.iter().all(|t| t.statistics.is_none()));
+    }
+}
