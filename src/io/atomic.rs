@@ -19,6 +19,8 @@ const FOLDER_SUFFIX: &str = ".folder.tensorpress-tmp";
 #[derive(Debug)]
 pub struct OutputFile {
     target: PathBuf,
+    /// What errors call it: the path at which a user will find it.
+    shown: PathBuf,
     temporary: PathBuf,
     file: Option<File>,
 }
@@ -30,20 +32,31 @@ impl OutputFile {
     /// [`Error::Exists`] where `target` is there and `force` is not given, [`Error::Locked`] where
     /// another run is writing it, [`Error::NoSpace`], or [`Error::Create`].
     pub fn create(target: &Path, size: u64, force: bool) -> Result<Self> {
+        Self::create_shown(target, target, size, force)
+    }
+
+    /// [`OutputFile::create`] of a file that a user will find at `shown`.
+    pub(super) fn create_shown(
+        target: &Path,
+        shown: &Path,
+        size: u64,
+        force: bool,
+    ) -> Result<Self> {
         if !force && fs::symlink_metadata(target).is_ok() {
-            return Err(Error::Exists { path: target.to_owned() });
+            return Err(Error::Exists { path: shown.to_owned() });
         }
         if target.is_dir() {
-            return Err(create_error(target, io::ErrorKind::IsADirectory.into()));
+            return Err(create_error(shown, io::ErrorKind::IsADirectory.into()));
         }
         let name = target
             .file_name()
-            .ok_or_else(|| create_error(target, io::ErrorKind::InvalidFilename.into()))?;
+            .ok_or_else(|| create_error(shown, io::ErrorKind::InvalidFilename.into()))?;
         let folder = parent(target);
-        clear_stale(&folder, name, target)?;
+        clear_stale(&folder, name, shown)?;
         check_space(&folder, size)?;
-        let (temporary, file) = create_temporary(&folder, name, target)?;
-        let output = Self { target: target.to_owned(), temporary, file: Some(file) };
+        let (temporary, file) = create_temporary(&folder, name, shown)?;
+        let (target, shown) = (target.to_owned(), shown.to_owned());
+        let output = Self { target, shown, temporary, file: Some(file) };
         output.open().set_len(size).map_err(|e| output.write_error(e))?;
         Ok(output)
     }
@@ -58,7 +71,7 @@ impl OutputFile {
     }
 
     fn write_error(&self, source: io::Error) -> Error {
-        Error::Write { path: self.target.clone(), source }
+        Error::Write { path: self.shown.clone(), source }
     }
 
     /// Writes `bytes` at `offset`. Several threads may write at once.

@@ -59,7 +59,8 @@ impl OutputDirectory {
     /// # Errors
     /// As [`OutputFile::create`].
     pub fn file(&self, name: &str, size: u64) -> Result<OutputFile> {
-        OutputFile::create(&self.staging.join(name), size, false)
+        let shown = self.target.join(name);
+        OutputFile::create_shown(&self.staging.join(name), &shown, size, false)
     }
 
     /// Writes a small file.
