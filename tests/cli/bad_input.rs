@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use tensorpress::tensor::FloatType;
 
 use crate::command::{Ran, compress, finish, names, snapshot};
-use crate::models::{
-    INDEX, SHARDS, Tensor, file, index, raw, sharded, small, tensor, weight, write_all,
-};
+use crate::files::Tensor;
+use crate::raw::{INDEX, SHARDS, file, index, raw, sharded, small, values, weight, write_all};
 
 /// What the program is given.
 enum Input {
@@ -253,10 +252,10 @@ fn directories_that_are_no_valid_model() {
 }
 
 /// A model whose second weight has these values at these places.
-fn spoilt(float: FloatType, values: &[(usize, f32)]) -> Vec<Tensor> {
+fn spoilt(float: FloatType, spots: &[(usize, f32)]) -> Vec<Tensor> {
     let mut second = vec![0.25; 12];
-    values.iter().for_each(|(at, value)| second[*at] = *value);
-    vec![weight("fc1.weight", float, &[4, 8]), tensor("fc2.weight", float, &[3, 4], &second)]
+    spots.iter().for_each(|(at, value)| second[*at] = *value);
+    vec![weight("fc1.weight", float, &[4, 8]), values("fc2.weight", float, &[3, 4], &second)]
 }
 
 #[test]

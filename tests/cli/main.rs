@@ -2,7 +2,10 @@
 
 #[path = "../common/command.rs"]
 mod command;
-#[path = "../common/models.rs"]
-mod models;
+#[path = "../common/files.rs"]
+mod files;
+#[path = "../common/raw.rs"]
+mod raw;
 
 mod bad_input;
+mod faults;

@@ -36,10 +36,6 @@ impl Ran {
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tensorpress"));
     command.env_remove("TENSORPRESS_DEVICE").env_remove("RUST_LOG");
-    // Without it, Mesa's driver prints an error of its own.
-    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
-        command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
-    }
     command.stdin(Stdio::null());
     command
 }
