@@ -42,6 +42,17 @@ fn a_good_header_is_read() {
     assert_eq!(header.data_start, 8 + GOOD.len() as u64);
 }
 
+/// The length comes first in the file, and some lengths look like another format's mark.
+#[test]
+fn a_header_of_any_length_is_read() {
+    for length in (GOOD.len()..1000).chain([0x8002, 0x1_0280, 0x0403_4b50]) {
+        let mut header = GOOD.to_owned();
+        header.extend(std::iter::repeat_n(' ', length - GOOD.len()));
+        let parsed = parse(&file(&header, &[0; 8])).unwrap_or_else(|e| panic!("{length}: {e}"));
+        assert_eq!(parsed.data_start, 8 + length as u64);
+    }
+}
+
 /// Header, data, and a part of the message: what was wrong and what to do.
 fn malformed() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let one = |entry: &str| file(&format!("{{\"a\":{entry}}}"), &[0; 8]);

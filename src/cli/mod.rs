@@ -75,14 +75,24 @@ pub fn main() -> ExitCode {
 fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version go to standard output and are no errors; a closed pipe is none.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
+        Err(error) => return print_clap(&error),
     };
     start_log(&cli.common);
-    match dispatch(&cli) {
+    end(dispatch(&cli))
+}
+
+/// Prints what clap has to say: help and version, which are no errors, or what is wrong with the
+/// arguments.
+fn print_clap(error: &clap::Error) -> ExitCode {
+    match error.print() {
+        Err(source) if !error.use_stderr() => end(Err(Error::Stdout { source })),
+        Ok(()) | Err(_) => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)),
+    }
+}
+
+/// Prints an error and gives the exit code.
+fn end(outcome: Result<()>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever closed the pipe has read enough.
         Err(Error::Stdout { source }) if source.kind() == ErrorKind::BrokenPipe => {

@@ -26,20 +26,25 @@ pub(super) fn json(value: &impl Serialize) -> Result<()> {
 /// A line of information on standard error.
 pub(super) fn note(common: &Common, text: &str) {
     if !common.quiet {
-        eprintln!("{text}");
+        diagnostic(text);
     }
 }
 
 /// A warning on standard error.
 pub(super) fn warn(common: &Common, text: &str) {
     if !common.quiet {
-        eprintln!("warning: {text}");
+        diagnostic(&format!("warning: {text}"));
     }
 }
 
 /// An error, on standard error even with `--quiet`.
 pub(super) fn error(error: &Error) {
-    eprintln!("error: {error}");
+    diagnostic(&format!("error: {error}"));
+}
+
+/// A line on standard error. Where nobody listens any more, the work goes on all the same.
+fn diagnostic(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// A table as wide as the terminal; all but the `left` first columns are aligned to the right.

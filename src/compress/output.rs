@@ -29,7 +29,7 @@ impl<'a> Output<'a> {
     /// Fails where `path` must not be written. Nothing is created yet.
     pub(super) fn check(model: &Model, path: &Path, force: bool) -> Result<()> {
         refuse_same(model.root(), path)?;
-        if model.is_directory() && lies_in(path, model.root()) {
+        if model.is_directory() && (lies_in(path, model.root()) || holds_any_of(path, model)) {
             return Err(Error::OutputIsInput { path: path.to_owned() });
         }
         for (name, _) in model.shard_names().iter().zip(model.shards()) {
@@ -105,6 +105,14 @@ impl<'a> Output<'a> {
         }
         directory.commit()
     }
+}
+
+/// Whether the model or a file that its shards lead to lies in the folder `path`, and would be
+/// removed when that is replaced.
+fn holds_any_of(path: &Path, model: &Model) -> bool {
+    let shards = model.shard_names().iter().map(|name| model.root().join(name));
+    let mut inputs = shards.chain([model.root().to_owned()]);
+    inputs.any(|input| input.canonicalize().is_ok_and(|input| lies_in(&input, path)))
 }
 
 /// Bytes of a carried-over tensor that a worker takes at once.

@@ -52,7 +52,7 @@ pub enum FormatProblem {
     },
     /// A header over the format's limit.
     #[error(
-        "the header claims {bytes} bytes and the format allows {limit}; this is no safetensors file, or it is damaged"
+        "the header claims {bytes} bytes and the format allows {limit}; this is no safetensors file, or it is damaged: fetch it again"
     )]
     HeaderTooLong {
         /// Bytes claimed.
@@ -93,7 +93,9 @@ pub enum FormatProblem {
         dtype: String,
     },
     /// A shape whose size overflows.
-    #[error("tensor {tensor:?}: shape {shape:?} is too large for any file; the file is damaged")]
+    #[error(
+        "tensor {tensor:?}: shape {shape:?} is too large for any file; the file is damaged, fetch it again"
+    )]
     ShapeOverflow {
         /// The tensor.
         tensor: String,

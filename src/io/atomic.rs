@@ -11,12 +11,16 @@ use crate::error::{Error, Result};
 
 /// Ends the name of every temporary file and folder.
 const SUFFIX: &str = ".tensorpress-tmp";
+/// Ends the name of a temporary folder; that of its lock has [`SUFFIX`] instead.
+const FOLDER_SUFFIX: &str = ".folder.tensorpress-tmp";
 
 /// A file under a temporary name beside its target. [`OutputFile::commit`] puts it in place;
 /// dropping it without that removes it, and the old file stands.
 #[derive(Debug)]
 pub struct OutputFile {
     target: PathBuf,
+    /// What errors call it: the path at which a user will find it.
+    shown: PathBuf,
     temporary: PathBuf,
     file: Option<File>,
 }
@@ -28,20 +32,31 @@ impl OutputFile {
     /// [`Error::Exists`] where `target` is there and `force` is not given, [`Error::Locked`] where
     /// another run is writing it, [`Error::NoSpace`], or [`Error::Create`].
     pub fn create(target: &Path, size: u64, force: bool) -> Result<Self> {
+        Self::create_shown(target, target, size, force)
+    }
+
+    /// [`OutputFile::create`] of a file that a user will find at `shown`.
+    pub(super) fn create_shown(
+        target: &Path,
+        shown: &Path,
+        size: u64,
+        force: bool,
+    ) -> Result<Self> {
         if !force && fs::symlink_metadata(target).is_ok() {
-            return Err(Error::Exists { path: target.to_owned() });
+            return Err(Error::Exists { path: shown.to_owned() });
         }
         if target.is_dir() {
-            return Err(create_error(target, io::ErrorKind::IsADirectory.into()));
+            return Err(create_error(shown, io::ErrorKind::IsADirectory.into()));
         }
         let name = target
             .file_name()
-            .ok_or_else(|| create_error(target, io::ErrorKind::InvalidFilename.into()))?;
+            .ok_or_else(|| create_error(shown, io::ErrorKind::InvalidFilename.into()))?;
         let folder = parent(target);
-        clear_stale(&folder, name, target)?;
+        clear_stale(&folder, name, shown)?;
         check_space(&folder, size)?;
-        let (temporary, file) = create_temporary(&folder, name, target)?;
-        let output = Self { target: target.to_owned(), temporary, file: Some(file) };
+        let (temporary, file) = create_temporary(&folder, name, shown)?;
+        let (target, shown) = (target.to_owned(), shown.to_owned());
+        let output = Self { target, shown, temporary, file: Some(file) };
         output.open().set_len(size).map_err(|e| output.write_error(e))?;
         Ok(output)
     }
@@ -56,7 +71,7 @@ impl OutputFile {
     }
 
     fn write_error(&self, source: io::Error) -> Error {
-        Error::Write { path: self.target.clone(), source }
+        Error::Write { path: self.shown.clone(), source }
     }
 
     /// Writes `bytes` at `offset`. Several threads may write at once.
@@ -75,9 +90,11 @@ impl OutputFile {
     /// [`Error::Write`]; the old file then stands.
     pub fn commit(mut self) -> Result<()> {
         fault::check().and_then(|()| self.open().sync_all()).map_err(|e| self.write_error(e))?;
-        // Closed first, because Windows does not rename open files. The lock goes with it, which
-        // is harmless: the name is gone a moment later.
-        self.file = None;
+        // Windows does not rename open files. Elsewhere the lock is held until the name is gone, so
+        // that no other run takes the file for one that was left behind.
+        if cfg!(windows) {
+            self.file = None;
+        }
         rename(&self.temporary, &self.target).map_err(|e| self.write_error(e))?;
         sync_folder(&parent(&self.target));
         Ok(())
@@ -146,16 +163,35 @@ fn prefix(name: &OsStr) -> OsString {
     prefix
 }
 
-pub(super) fn temporary_path(folder: &Path, name: &OsStr) -> PathBuf {
+fn temporary_path(folder: &Path, name: &OsStr) -> PathBuf {
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
     let mut file = prefix(name);
     file.push(format!("{}-{nanos:x}{SUFFIX}", std::process::id()));
     folder.join(file)
 }
 
+/// The temporary folder whose lock is the temporary file `lock`.
+pub(super) fn folder_of(lock: &Path) -> PathBuf {
+    lock.with_extension(FOLDER_SUFFIX.trim_start_matches('.'))
+}
+
+/// The file whose lock tells that the writer of `temporary` lives: itself, or that of a folder.
+fn lock_of(temporary: &Path) -> PathBuf {
+    let bytes = temporary.as_os_str().as_encoded_bytes();
+    if bytes.ends_with(FOLDER_SUFFIX.as_bytes()) {
+        temporary.with_extension("").with_extension(SUFFIX.trim_start_matches('.'))
+    } else {
+        temporary.to_owned()
+    }
+}
+
 /// Creates and locks a temporary file. The lock tells other runs that its writer lives; the system
 /// releases it however the process ends.
-fn create_temporary(folder: &Path, name: &OsStr, target: &Path) -> Result<(PathBuf, File)> {
+pub(super) fn create_temporary(
+    folder: &Path,
+    name: &OsStr,
+    target: &Path,
+) -> Result<(PathBuf, File)> {
     loop {
         let path = temporary_path(folder, name);
         match OpenOptions::new().read(true).write(true).create_new(true).open(&path) {
@@ -166,8 +202,12 @@ fn create_temporary(folder: &Path, name: &OsStr, target: &Path) -> Result<(PathB
                     return Err(Error::Write { path: target.to_owned(), source: error });
                 }
                 // A file system without locks only loses the clearing of stale files.
-                let _ = file.try_lock();
-                return Ok((path, file));
+                let lost = matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock));
+                if !lost && path.exists() {
+                    return Ok((path, file));
+                }
+                // Another run saw it before it was locked, and is clearing it or has done so.
+                let _ = fs::remove_file(&path);
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(create_error(target, error)),
@@ -187,15 +227,20 @@ pub(super) fn clear_stale(folder: &Path, name: &OsStr, target: &Path) -> Result<
             continue;
         }
         let path = entry.path();
-        let is_folder = entry.file_type().is_ok_and(|t| t.is_dir());
-        let lock = if is_folder { path.join(super::directory::LOCK) } else { path.clone() };
-        if let Ok(file) = OpenOptions::new().read(true).write(true).open(&lock)
-            && matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock))
-        {
-            return Err(Error::Locked { path: target.to_owned() });
-        }
+        // Held until the file is removed, so that a writer who was just about to lock it notices.
+        let lock = match File::open(lock_of(&path)) {
+            Ok(file) if matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)) => {
+                return Err(Error::Locked { path: target.to_owned() });
+            }
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            // Another user's; whether that run lives cannot be told.
+            Err(_) => continue,
+        };
         log::info!("removing {}, left by a run that did not end", path.display());
+        let is_folder = entry.file_type().is_ok_and(|t| t.is_dir());
         let _ = if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        drop(lock);
     }
     Ok(())
 }
@@ -205,7 +250,8 @@ pub(super) fn check_space(folder: &Path, size: u64) -> Result<()> {
     #[cfg(unix)]
     if let Ok(space) = rustix::fs::statvfs(folder) {
         let available = space.f_bavail.saturating_mul(space.f_frsize);
-        if available < size {
+        // Some file systems in user space and virtual ones do not tell their size.
+        if space.f_blocks > 0 && available < size {
             return Err(Error::NoSpace { path: folder.to_owned(), needed: size, available });
         }
     }

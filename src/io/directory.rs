@@ -1,17 +1,15 @@
 //! A model directory as output: staged whole beside its target, then put in place in one step.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::atomic::{
-    OutputFile, check_space, clear_stale, create_error, parent, rename, sync_folder, temporary_path,
+    OutputFile, check_space, clear_stale, create_error, create_temporary, folder_of, parent,
+    rename, sync_folder,
 };
 use super::fault;
 use crate::error::{Error, Result};
-
-/// In a staging folder: the file whose lock tells that its writer lives.
-pub(super) const LOCK: &str = ".tensorpress-lock";
 
 /// A folder under a temporary name beside its target. [`OutputDirectory::commit`] puts it in place
 /// at once, so that at any moment the target is the whole old model or the whole new one; dropping
@@ -20,7 +18,9 @@ pub(super) const LOCK: &str = ".tensorpress-lock";
 pub struct OutputDirectory {
     target: PathBuf,
     staging: PathBuf,
-    lock: Option<File>,
+    /// A temporary file beside it, there and locked as long as the staging folder is.
+    lock: PathBuf,
+    locked: Option<File>,
 }
 
 impl OutputDirectory {
@@ -44,16 +44,9 @@ impl OutputDirectory {
         let folder = parent(&target);
         clear_stale(&folder, name, &target)?;
         check_space(&folder, size)?;
-        let staging = temporary_path(&folder, name);
-        fs::create_dir(&staging).map_err(|e| create_error(&target, e))?;
-        let mut output = Self { target: target.clone(), staging, lock: None };
-        let lock = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(output.staging.join(LOCK))
-            .map_err(|e| create_error(&target, e))?;
-        let _ = lock.try_lock();
-        output.lock = Some(lock);
+        let (lock, file) = create_temporary(&folder, name, &target)?;
+        let output = Self { target, staging: folder_of(&lock), lock, locked: Some(file) };
+        fs::create_dir(&output.staging).map_err(|e| create_error(&output.target, e))?;
         Ok(output)
     }
 
@@ -66,7 +59,8 @@ impl OutputDirectory {
     /// # Errors
     /// As [`OutputFile::create`].
     pub fn file(&self, name: &str, size: u64) -> Result<OutputFile> {
-        OutputFile::create(&self.staging.join(name), size, false)
+        let shown = self.target.join(name);
+        OutputFile::create_shown(&self.staging.join(name), &shown, size, false)
     }
 
     /// Writes a small file.
@@ -96,9 +90,7 @@ impl OutputDirectory {
     ///
     /// # Errors
     /// [`Error::Write`]; the old folder then stands.
-    pub fn commit(mut self) -> Result<()> {
-        self.lock = None;
-        fs::remove_file(self.staging.join(LOCK)).map_err(|e| self.write_error(e))?;
+    pub fn commit(self) -> Result<()> {
         sync_folder(&self.staging);
         let outcome = if self.target.exists() {
             exchange(&self.staging, &self.target)
@@ -113,10 +105,13 @@ impl OutputDirectory {
 
 impl Drop for OutputDirectory {
     fn drop(&mut self) {
-        self.lock = None;
         // After a commit over an old folder this name is that old folder; after one to a new
         // name there is nothing here.
         let _ = fs::remove_dir_all(&self.staging);
+        if cfg!(windows) {
+            self.locked = None;
+        }
+        let _ = fs::remove_file(&self.lock);
     }
 }
 

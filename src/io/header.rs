@@ -96,6 +96,10 @@ fn recognise(file: &[u8]) -> Result<(), FormatProblem> {
         Err(FormatProblem::Empty)
     } else if file.starts_with(b"version https://git-lfs") {
         Err(FormatProblem::LfsPointer)
+    } else if begins_as_safetensors(file) {
+        // First, because the length of a header may happen to look like another format's mark:
+        // 640 bytes begin as a pickle does.
+        Ok(())
     } else if file.starts_with(b"PK\x03\x04") || file.starts_with(b"\x80\x02") {
         other("PyTorch pickle", "save it with safetensors.torch.save_file")
     } else if file.starts_with(b"GGUF") {
@@ -105,6 +109,12 @@ fn recognise(file: &[u8]) -> Result<(), FormatProblem> {
     } else {
         Ok(())
     }
+}
+
+/// Whether a length that the format allows and an opening brace are there.
+fn begins_as_safetensors(file: &[u8]) -> bool {
+    let length = file.first_chunk().is_some_and(|b| u64::from_le_bytes(*b) <= MAX_HEADER);
+    length && file.get(8) == Some(&b'{')
 }
 
 /// Every shape fits its bytes; no product overflows.

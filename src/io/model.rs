@@ -183,7 +183,8 @@ fn weight_map(index: &Value) -> Result<BTreeMap<String, String>, FormatProblem> 
     let map = index
         .get("weight_map")
         .and_then(Value::as_object)
-        .ok_or_else(|| problem("weight_map is missing or no object"))?;
+        .filter(|map| !map.is_empty())
+        .ok_or_else(|| problem("weight_map is missing, empty or no object"))?;
     map.iter()
         .map(|(tensor, shard)| match shard.as_str() {
             Some(shard) => Ok((tensor.clone(), shard.to_owned())),
