@@ -1,6 +1,9 @@
 //! Every compressed-tensors golden file, byte for byte: scales, zero points, codes, and the
 //! weights that compressed-tensors itself decompressed from them.
 
+#[path = "common/files.rs"]
+mod files;
+
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::path::{Path, PathBuf};
 use tensorpress::cpu::slab::{self, SlabStep};
@@ -175,4 +178,59 @@ fn f32_arithmetic_is_no_worse_than_that_of_the_weight_type() {
         println!("{name}: {plain:.2} dB in f32, {narrow:.2} dB in bf16");
         assert!(plain >= narrow, "{name}: {plain} dB in f32, {narrow} dB in bf16");
     }
+}
+
+/// A model in, a model out: every tensor of the written file has name, type, shape and bytes of
+/// the file that compressed-tensors wrote. Files with unpacked codes hold the same codes.
+#[test]
+fn whole_models_equal_the_golden_files() {
+    use files::{find as tensor_of, read, tensor, write};
+    use tensorpress::compress::Recipe;
+    use tensorpress::gpu::{DeviceChoice, GpuOptions};
+    use tensorpress::{io::Model, ops::Backend};
+
+    let scratch = tempfile::tempdir().expect("a folder");
+    let [model, out] = ["model", "out"].map(|name| scratch.path().join(name));
+    let gpu = Backend::open(&DeviceChoice::Gpu, GpuOptions::default()).expect("an adapter");
+    let inputs = read(&folder().join("inputs.safetensors"));
+    let mut packed_files = 0;
+    for entry in std::fs::read_dir(folder()).expect("golden files") {
+        let path = entry.expect("an entry").path();
+        let stem = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        let Some((name, of)) = stem.strip_prefix("ct_").and_then(|s| s.split_once("__")) else {
+            continue;
+        };
+        let input = tensor_of(&inputs, of);
+        write(&model, &[], &[tensor("weight", input.dtype, &input.shape, &input.data)]);
+        let arithmetic = if of == "w_bf16" { Arithmetic::WeightType } else { Arithmetic::F32 };
+        let recipe = Recipe::new().quantize(scheme(name, arithmetic)).force(true);
+        let golden = read(&path);
+        for backend in [&Backend::Cpu, &gpu] {
+            let opened = Model::open(&model).expect("a model");
+            recipe.compress(&opened, &out, backend).unwrap_or_else(|e| panic!("{stem}: {e}"));
+            let written = read(&out);
+            let is_packed = golden.iter().any(|t| t.name == "weight_packed");
+            for expected in golden.iter().filter(|t| t.name != "_dequant" && t.name != "weight") {
+                let got = tensor_of(&written, &expected.name);
+                // A zero point of unpacked codes is unpacked too.
+                let comparable = is_packed || expected.name == "weight_scale";
+                if comparable {
+                    assert_eq!(got.dtype, expected.dtype, "{stem}: {}", expected.name);
+                    assert_eq!(got.shape, expected.shape, "{stem}: {}", expected.name);
+                    assert!(got.data == expected.data, "{stem}: {}", expected.name);
+                }
+            }
+            if is_packed {
+                assert_eq!(written.len(), golden.len() - 1, "{stem}: no other tensors");
+                packed_files += 1;
+            } else {
+                let words = tensor_of(&written, "weight_packed").data.as_chunks::<4>().0.iter();
+                let words: Vec<u32> = words.map(|w| u32::from_le_bytes(*w)).collect();
+                let codes = pack::unpack(&words, input.shape[1], Bits::Eight);
+                let expected = signed(&tensor_of(&golden, "weight").data);
+                assert_eq!(codes, expected, "{stem}: codes");
+            }
+        }
+    }
+    assert_eq!(packed_files, 2 * 27, "files with packed codes");
 }

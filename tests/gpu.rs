@@ -25,7 +25,11 @@ const COPY: Kernel =
 
 #[test]
 fn an_unknown_device_is_refused_with_the_list() {
-    for choice in [DeviceChoice::Index(99), DeviceChoice::Name("no such gpu".into())] {
+    for choice in [
+        DeviceChoice::Index(99),
+        DeviceChoice::Name("no such gpu".into()),
+        DeviceChoice::Name(String::new()),
+    ] {
         let error = Gpu::open(&choice, GpuOptions::default()).expect_err("no such device");
         assert_eq!(error.exit_code(), 69);
         let text = error.to_string();

@@ -18,7 +18,7 @@ pub(super) struct Device {
     /// best adapter, emulated ones included. The result is the same on all of them.
     #[arg(long, value_name = "DEVICE", default_value = "auto", env = "TENSORPRESS_DEVICE")]
     #[arg(help_heading = "Device")]
-    device: String,
+    device: DeviceChoice,
     /// Let shaders check bounds and loops: slower, for suspected driver faults
     #[arg(long, help_heading = "Device")]
     checked: bool,
@@ -70,10 +70,10 @@ impl Device {
     }
 
     pub(super) fn open_with(&self, common: &Common, options: GpuOptions) -> Result<Backend> {
-        let choice: DeviceChoice = self.device.parse()?;
-        let backend = Backend::open(&choice, GpuOptions { checked: self.checked, ..options })?;
+        let choice = &self.device;
+        let backend = Backend::open(choice, GpuOptions { checked: self.checked, ..options })?;
         match &backend {
-            Backend::Cpu if choice == DeviceChoice::Auto => {
+            Backend::Cpu if *choice == DeviceChoice::Auto => {
                 output::note(common, "no hardware GPU found; using the CPU backend");
             }
             Backend::Gpu(gpu) if gpu.is_software() => {

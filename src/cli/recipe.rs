@@ -29,7 +29,8 @@ pub(super) struct RecipeArguments {
     /// Quantize to integers of 8, 4 or 2 bits
     #[arg(long, value_name = "TYPE", help_heading = "Quantizing")]
     quantize: Option<Integer>,
-    /// How many weights share a scale; by default int8 channel, int4 and int2 group
+    /// How many weights share a scale; by default int8 channel, int4 and int2 group, and with
+    /// --scale tensor
     #[arg(long, requires = "quantize", help_heading = "Quantizing")]
     granularity: Option<Share>,
     /// Weights in a group
@@ -171,8 +172,9 @@ impl RecipeArguments {
             Integer::Int4 => (Bits::Four, Share::Group),
             Integer::Int2 => (Bits::Two, Share::Group),
         };
-        // A group size alone asks for groups.
-        let share = self.granularity.or(self.group_size.map(|_| Share::Group)).unwrap_or(share);
+        // A group size alone asks for groups, and a fixed step is the same for all weights.
+        let asked = self.granularity.or(self.group_size.map(|_| Share::Group));
+        let share = asked.or(self.scale.map(|_| Share::Tensor)).unwrap_or(share);
         let granularity = match (share, self.group_size) {
             (Share::Group, size) => Granularity::Group(size.unwrap_or(128)),
             (Share::Tensor | Share::Channel, Some(_)) => {

@@ -24,23 +24,19 @@ pub enum DeviceChoice {
 }
 
 impl FromStr for DeviceChoice {
-    type Err = DeviceError;
+    type Err = std::convert::Infallible;
 
-    fn from_str(text: &str) -> Result<Self, DeviceError> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "cpu" => Ok(Self::Cpu),
-            "gpu" => Ok(Self::Gpu),
-            _ => match text.strip_prefix("gpu:") {
-                Some(rest) if !rest.is_empty() => {
-                    Ok(rest.parse().map_or_else(|_| Self::Name(rest.into()), Self::Index))
-                }
-                _ => Err(DeviceError::NotFound {
-                    wanted: text.into(),
-                    available: "auto, cpu, gpu, gpu:INDEX, gpu:NAME-PART".into(),
-                }),
-            },
-        }
+    /// Anything but a word of its own is a name: opening it tells what there is.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "auto" => Self::Auto,
+            "cpu" => Self::Cpu,
+            "gpu" => Self::Gpu,
+            _ => {
+                let name = text.strip_prefix("gpu:").unwrap_or(text);
+                name.parse().map_or_else(|_| Self::Name(name.to_owned()), Self::Index)
+            }
+        })
     }
 }
 
@@ -133,7 +129,7 @@ pub(super) async fn choose(choice: &DeviceChoice) -> Result<Option<Adapter>> {
     let found = adapters().await;
     let names: Vec<String> = found.iter().map(|a| a.get_info().name).collect();
     let named = |part: &str| {
-        let part = part.to_lowercase();
+        let part = Some(part.to_lowercase()).filter(|part| !part.is_empty())?;
         names.iter().position(|name| name.to_lowercase().contains(&part))
     };
     let wanted = std::env::var("WGPU_ADAPTER_NAME").ok().filter(|name| !name.is_empty());
@@ -178,8 +174,9 @@ mod tests {
         for text in ["auto", "cpu", "gpu", "gpu:3", "gpu:llvmpipe"] {
             assert_eq!(text.parse::<DeviceChoice>().expect("known").to_string(), text);
         }
-        for text in ["", "cuda", "gpu:"] {
-            assert!(text.parse::<DeviceChoice>().is_err(), "{text}");
+        let named = |name: &str| DeviceChoice::Name(name.to_owned());
+        for (text, name) in [("", ""), ("cuda", "cuda"), ("gpu:", "")] {
+            assert_eq!(text.parse(), Ok(named(name)), "{text}");
         }
     }
 }

@@ -88,18 +88,6 @@ impl SafetensorsFile {
         &self.map[self.place(info, &range)]
     }
 
-    /// Tells the system that these bytes are wanted soon.
-    pub fn prefetch(&self, info: &TensorInfo, range: Range<usize>) {
-        #[cfg(unix)]
-        {
-            let place = self.place(info, &range);
-            // Advice only: where it cannot be taken, reading is merely slower.
-            let _ = self.map.advise_range(memmap2::Advice::WillNeed, place.start, place.len());
-        }
-        #[cfg(not(unix))]
-        let _ = (info, range);
-    }
-
     /// Takes these bytes out of the process's memory; reading them again maps them again. Keeps
     /// the resident set bounded by what is being worked on.
     pub fn release(&self, info: &TensorInfo, range: Range<usize>) {
