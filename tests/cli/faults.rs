@@ -14,6 +14,7 @@ use crate::files::{self, own};
 use crate::raw::{EXAMPLE, INDEX, SHARDS, file, index, sharded, small, write_all};
 
 /// `command` where no file may become larger than 64 KiB: writing fails as on a full disk.
+#[cfg(unix)]
 fn limited(command: &Command) -> Command {
     let mut limited = Command::new("bash");
     limited.args(["-c", r#"ulimit -f 64; trap "" XFSZ; exec "$0" "$@""#]);
@@ -21,6 +22,7 @@ fn limited(command: &Command) -> Command {
     limited
 }
 
+#[cfg(unix)]
 #[test]
 fn a_file_that_cannot_grow_leaves_the_old_output() {
     let folder = tempfile::tempdir().expect("a folder");

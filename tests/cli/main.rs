@@ -9,3 +9,5 @@ mod raw;
 
 mod bad_input;
 mod faults;
+mod output;
+mod same_bytes;

@@ -97,7 +97,8 @@ pub fn trained() -> Vec<PathBuf> {
     all
 }
 
-fn trained_here() -> Vec<PathBuf> {
+/// Those that lie in this repository.
+pub fn trained_here() -> Vec<PathBuf> {
     let layouts = ["", ".bf16", ".f16", ".keras-layout", ".keras-layout.bf16", ".keras-layout.f16"];
     let path = |layout: &str| match layout {
         "" => own("examples/fashion-100-10.safetensors"),
