@@ -37,9 +37,10 @@ impl<'a> Output<'a> {
                 refuse_same(&model.root().join(name), &path.join(name))?;
             }
         }
-        let empty = |path: &Path| std::fs::read_dir(path).is_ok_and(|mut e| e.next().is_none());
-        let there = std::fs::symlink_metadata(path).is_ok();
-        if there && !force && !(model.is_directory() && empty(path)) {
+        if model.is_directory() {
+            return OutputDirectory::check(path, force);
+        }
+        if !force && std::fs::symlink_metadata(path).is_ok() {
             return Err(Error::Exists { path: path.to_owned() });
         }
         Ok(())

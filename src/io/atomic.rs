@@ -141,6 +141,9 @@ pub(super) fn create_error(path: &Path, source: io::Error) -> Error {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             "choose a folder that you may write to"
         }
+        io::ErrorKind::DirectoryNotEmpty => {
+            "it holds files and no model, so --force does not replace it"
+        }
         io::ErrorKind::IsADirectory => "give a file name, not a folder",
         _ => "choose another path",
     };

@@ -24,18 +24,36 @@ pub struct OutputDirectory {
 }
 
 impl OutputDirectory {
+    /// Fails where `target` must not be replaced: where it has content and `force` is not given,
+    /// where it is a file, and where it has content but no model in it, because someone who
+    /// replaces a model does not mean to lose a home folder to a slip of the hand.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] or [`Error::Create`].
+    pub fn check(target: &Path, force: bool) -> Result<()> {
+        if fs::symlink_metadata(target).is_ok() && !target.is_dir() {
+            return Err(create_error(target, io::ErrorKind::NotADirectory.into()));
+        }
+        let names: Vec<_> = fs::read_dir(target)
+            .map(|entries| entries.flatten().map(|entry| entry.file_name()).collect())
+            .unwrap_or_default();
+        if !force && !names.is_empty() {
+            return Err(Error::Exists { path: target.to_owned() });
+        }
+        let model = names.iter().any(|name| name.as_encoded_bytes().ends_with(b".safetensors"));
+        // A link is replaced and what it points to stays.
+        if !names.is_empty() && !model && !target.is_symlink() {
+            return Err(create_error(target, io::ErrorKind::DirectoryNotEmpty.into()));
+        }
+        Ok(())
+    }
+
     /// Starts a folder with about `size` bytes of files that will become `target`.
     ///
     /// # Errors
-    /// [`Error::Exists`] where `target` is there, has content, and `force` is not given,
-    /// [`Error::Locked`], [`Error::NoSpace`], or [`Error::Create`].
+    /// As [`OutputDirectory::check`]; [`Error::Locked`], [`Error::NoSpace`] or [`Error::Create`].
     pub fn create(target: &Path, size: u64, force: bool) -> Result<Self> {
-        if target.exists() && !target.is_dir() {
-            return Err(create_error(target, io::ErrorKind::NotADirectory.into()));
-        }
-        if !force && fs::read_dir(target).is_ok_and(|mut entries| entries.next().is_some()) {
-            return Err(Error::Exists { path: target.to_owned() });
-        }
+        Self::check(target, force)?;
         // "out/" and "out" are one folder; a name is needed for the one beside it.
         let target: PathBuf = target.components().collect();
         let name = target

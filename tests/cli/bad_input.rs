@@ -483,7 +483,8 @@ fn an_output_that_cannot_be_created() {
         (&input, root.join("full"), "", vec!["full", "already exists"]),
         (&input, root.join("full"), force, vec!["full", "give a file name"]),
         (&model, root.join("full"), "", vec!["full", "already exists", force]),
-        (&model, root.join("a-file"), "", vec!["a-file", "already exists"]),
+        (&model, root.join("full"), force, vec!["full", "holds files and no model"]),
+        (&model, root.join("a-file"), "", vec!["a-file", "choose another path"]),
         (&model, root.join("a-file"), force, vec!["a-file", "choose another path"]),
     ];
     #[cfg(unix)]
@@ -491,6 +492,7 @@ fn an_output_that_cannot_be_created() {
         use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
         symlink("nowhere", root.join("dangling")).expect("linked");
         rows.push((&input, root.join("dangling"), "", vec!["dangling", "already exists", force]));
+        rows.push((&model, root.join("dangling"), force, vec!["dangling", "choose another path"]));
         let closed = root.join("closed");
         fs::create_dir(&closed).expect("created");
         fs::set_permissions(&closed, fs::Permissions::from_mode(0o555)).expect("closed");
