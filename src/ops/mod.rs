@@ -3,8 +3,12 @@
 
 mod backend;
 pub mod bitmask;
+pub mod dense;
+pub mod dense_masked;
+pub mod dense_packed;
 pub mod dequantize;
 pub mod histogram;
+pub mod linear;
 pub mod measure;
 pub mod pack;
 pub mod prune;

@@ -57,6 +57,20 @@ impl Activation {
     pub const KNOWN: &str = "identity (or none), relu, gelu, gelu-tanh, silu, sigmoid, tanh, \
                              leaky-relu and leaky-relu:SLOPE";
 
+    /// The number that `shaders/common/activation.wgsl` knows it by, and its slope.
+    pub(crate) fn code(self) -> (u32, f32) {
+        match self {
+            Self::Identity => (0, 0.0),
+            Self::Relu => (1, 0.0),
+            Self::Gelu => (2, 0.0),
+            Self::GeluTanh => (3, 0.0),
+            Self::Silu => (4, 0.0),
+            Self::Sigmoid => (5, 0.0),
+            Self::Tanh => (6, 0.0),
+            Self::LeakyRelu(slope) => (7, slope),
+        }
+    }
+
     /// Its name, without the slope of a leaky relu.
     pub fn name(self) -> &'static str {
         match self {
