@@ -1,10 +1,12 @@
 //! THE TABLE: every operation with its cases and its error bound. The tests compare each case on
 //! the CPU and on the GPU; `tensorpress bench` and the benchmarks measure the same functions.
 
+mod compare;
 mod data;
 mod magnitude;
 mod quant;
 
+pub use compare::{Expected, Reference};
 use data::{gaussian, scheme};
 use magnitude::{
     FIRST_DIGIT, bitmask_case, bitmask_cases, histogram_case, histogram_cases, prune_case,
@@ -26,6 +28,8 @@ use crate::tensor::FloatType;
 pub enum Bound {
     /// Not at all: the same bytes.
     Exact,
+    /// As far as each case's [`Reference`] allows, on the CPU as on every adapter.
+    Float,
 }
 
 /// One operation.
@@ -34,7 +38,7 @@ pub struct Operation {
     pub stem: &'static str,
     /// One line for `bench --help` and the report.
     pub summary: &'static str,
-    /// Bound of GPU against reference.
+    /// Bound of results against the reference.
     pub bound: Bound,
     /// Cases for the tests: every type and the shapes where kernels go wrong.
     pub cases: fn() -> Vec<Case>,
@@ -42,17 +46,23 @@ pub struct Operation {
     pub bench: fn(usize) -> Case,
 }
 
-/// Runs an operation on some data; the same bytes must come from every backend.
+/// Runs an operation on some data. What is not covered by a [`Reference`] must be the same bytes
+/// on every backend.
 pub type Run = Box<dyn Fn(&Backend) -> Result<Output> + Send + Sync>;
+
+/// Computes in `f64` what the parts of `f32` values must be, and how far they may lie from it.
+pub type ReferenceFn = Box<dyn Fn() -> Vec<Reference> + Send + Sync>;
 
 /// An operation on given data.
 pub struct Case {
     /// What it shows, for messages.
     pub name: String,
-    /// Bytes that the kernel must at least move.
+    /// What the kernel must at least do.
     pub work: Work,
     /// Runs it.
     pub run: Run,
+    /// For operations of [`Bound::Float`].
+    pub reference: Option<ReferenceFn>,
 }
 
 /// The least that a kernel must do.
@@ -62,9 +72,12 @@ pub struct Work {
     pub read: u64,
     /// Bytes written once.
     pub written: u64,
+    /// Floating-point operations, a multiply-add counting as two; 0 where moving bytes is the
+    /// work.
+    pub flops: u64,
 }
 
-/// A result as bytes, in parts, with how many bytes make a row of each (for the comparator).
+/// A result as bytes, in parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Output {
     /// Name, bytes.
