@@ -41,7 +41,7 @@ pub(super) fn run(
     out: &mut [f32],
 ) {
     let (inputs, outputs) = (rows.inputs(), rows.outputs());
-    let batch = if outputs == 0 { 0 } else { out.len() / outputs };
+    let batch = out.len().checked_div(outputs).unwrap_or(0);
     if batch == 0 {
         return;
     }

@@ -33,8 +33,8 @@ impl Variant {
     /// The usual choice.
     pub fn usual(batch: usize, software: bool) -> Self {
         match (batch, software) {
-            (..=4, _) => Self::Vector,
             (_, true) => Self::Direct,
+            (..=4, false) => Self::Vector,
             (_, false) => Self::Tiled,
         }
     }

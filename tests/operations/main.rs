@@ -4,6 +4,9 @@
 
 mod bitmask;
 mod comparator;
+mod dense;
+mod dense_masked;
+mod dense_packed;
 mod dequantize;
 mod histogram;
 mod pack;

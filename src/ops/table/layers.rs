@@ -10,6 +10,7 @@ use crate::cpu::dense_masked::MaskedWeights;
 use crate::cpu::dense_packed::PackedWeights;
 use crate::ops::dense::bound;
 use crate::ops::linear::{LayerWeights, Linear, Variant};
+use crate::ops::segment_count;
 use crate::scheme::{Activation, Bits, Cut, Granularity, QuantParams, QuantScheme};
 use crate::tensor::{FloatType, Matrix};
 
@@ -41,7 +42,13 @@ impl Weights {
         let data = gaussian(FloatType::F32, rows * cols, 12);
         let weights = Matrix { float: FloatType::F32, rows, cols, data: &data };
         let stats = cpu::stats::matrix(weights, scheme.granularity);
-        let params = cpu::quant_params::compute(FloatType::F32, &stats, &scheme);
+        let mut params = cpu::quant_params::compute(FloatType::F32, &stats, &scheme);
+        if rows * cols == 0 {
+            // Nothing has no statistics, but rows have scales even where they are empty.
+            let segments = segment_count(&scheme, rows, cols);
+            params.scale.resize(segments, 1.0);
+            params.zero_point.resize(if scheme.symmetric { 0 } else { segments }, 0);
+        }
         let (words, _) = cpu::quantize::packed(weights, &params, &scheme);
         Self::Packed(scheme, params, words)
     }
@@ -50,7 +57,10 @@ impl Weights {
     pub(super) fn masked(float: FloatType, rows: usize, cols: usize) -> Self {
         let mut data = gaussian(float, rows * cols, 13);
         cpu::prune::apply(float, &mut data, Cut::above(0.674), 0);
-        Self::Masked(float, cpu::bitmask::encode(float, &data, cols))
+        let mut mask = cpu::bitmask::encode(float, &data, cols);
+        // Encoding cannot tell how many rows there are of nothing.
+        mask.row_offsets.resize(rows, 0);
+        Self::Masked(float, mask)
     }
 
     fn as_layer(&self, rows: usize, cols: usize) -> LayerWeights<'_> {
@@ -135,7 +145,7 @@ pub(super) fn case(layer: Layer, name: &str) -> Case {
             let (weights, x, b) = &*for_reference;
             let exact = weights.exact(rows, cols);
             let (mut values, mut bounds) = (vec![], vec![]);
-            for x in x.chunks(cols.max(1)).take(batch) {
+            for x in (0..batch).map(|number| &x[number * cols..][..cols]) {
                 for row in 0..rows {
                     let w = &exact[row * cols..][..cols];
                     let terms = w.iter().zip(x).map(|(w, x)| w * f64::from(*x));
@@ -161,7 +171,13 @@ fn exactly(activation: Activation, z: f64) -> f64 {
     match activation {
         Activation::Identity => z,
         Activation::Relu => z.max(0.0),
-        Activation::LeakyRelu(slope) => if z > 0.0 { z } else { z * f64::from(slope) },
+        Activation::LeakyRelu(slope) => {
+            if z > 0.0 {
+                z
+            } else {
+                z * f64::from(slope)
+            }
+        }
         Activation::Sigmoid => sigmoid(z),
         Activation::Tanh => z.tanh(),
         Activation::Silu => z * sigmoid(z),
@@ -190,9 +206,7 @@ fn activation_bound(activation: Activation, z: f64, error: f64) -> f64 {
         Activation::Sigmoid => 0.25 * error + (12.0 + 2.0 * argument) * ulp,
         Activation::Tanh => error + (12.0 + 4.0 * argument) * ulp,
         Activation::Silu => 1.1 * error + (12.0 + 2.0 * argument) * ulp * scale,
-        Activation::Gelu => {
-            1.13 * error + (1.5e-7 + (12.0 + argument) * ulp) * scale
-        }
+        Activation::Gelu => 1.13 * error + (1.5e-7 + (12.0 + argument) * ulp) * scale,
         Activation::GeluTanh => {
             let u = 1.6 * (z.abs() + 0.044_715 * z.abs().powi(3));
             1.13 * error + (12.0 + 4.0 * u.min(80.0)) * ulp * scale

@@ -3,11 +3,13 @@
 
 mod compare;
 mod data;
+mod layers;
 mod magnitude;
 mod quant;
 
 pub use compare::{Expected, Reference};
 use data::{gaussian, scheme};
+use layers::Weights;
 use magnitude::{
     FIRST_DIGIT, bitmask_case, bitmask_cases, histogram_case, histogram_cases, prune_case,
     prune_cases, prune_nm_case, prune_nm_cases, stats_case, stats_cases,
@@ -166,6 +168,31 @@ pub const TABLE: &[Operation] = &[
         bound: Bound::Exact,
         cases: pack_cases,
         bench: |n| pack_case(n & !4095, 4096, Bits::Four, "bench"),
+    },
+    Operation {
+        stem: "dense",
+        summary: "a layer of f32 weights, one row of input",
+        bound: Bound::Float,
+        cases: layers::dense_cases,
+        bench: |n| layers::bench(n, |rows, cols| Weights::dense(FloatType::F32, rows, cols)),
+    },
+    Operation {
+        stem: "dense_packed",
+        summary: "a layer of int4 codes, group 128, one row of input",
+        bound: Bound::Float,
+        cases: layers::packed_cases,
+        bench: |n| {
+            layers::bench(n, |rows, cols| {
+                Weights::packed(scheme(Bits::Four, Granularity::Group(128)), rows, cols)
+            })
+        },
+    },
+    Operation {
+        stem: "dense_masked",
+        summary: "a layer with half of its f32 weights pruned, one row of input",
+        bound: Bound::Float,
+        cases: layers::masked_cases,
+        bench: |n| layers::bench(n, |rows, cols| Weights::masked(FloatType::F32, rows, cols)),
     },
     Operation {
         stem: "bitmask",
