@@ -12,12 +12,12 @@ use crate::ops::{Backend, Operation, TABLE};
 /// Measure a device against its own copy bandwidth, beside the CPU
 ///
 /// First the roofline, copy bandwidth and multiply-add rate; then every operation in GB/s and as a
-/// share of the copy bandwidth. Each result is checked against the CPU reference before it is
-/// timed.
+/// share of the copy bandwidth. Each result is checked against the reference before it is timed.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 GB/s counts the bytes that an operation must at least move (each input read once, each output
-written once), so 100 % is a plain copy. Operations that do more than move bytes stay below.
+written once), so 100 % is a plain copy. Operations that do more than move bytes stay below;
+those whose arithmetic counts show it in GFLOP/s.
 
 Examples:
   tensorpress bench                     the device that auto takes, beside the CPU
@@ -109,10 +109,14 @@ fn as_text(args: &Arguments, operations: &[&Operation], columns: &[Column]) -> S
             if column.software { "; a software adapter: no GPU figure" } else { "" },
         ));
     }
+    let arithmetic = columns.iter().flat_map(|c| &c.rows).any(|row| row.gflop_s.is_some());
     let mut header = vec!["operation".to_owned(), "what".to_owned()];
     for column in columns {
         let name = column.name.split(" (").next().unwrap_or_default();
         header.extend([format!("{name} ms"), "GB/s".into(), "% of copy".into()]);
+        if arithmetic {
+            header.push("GFLOP/s".into());
+        }
     }
     let rows = operations.iter().enumerate().map(|(index, operation)| {
         let mut row = vec![operation.stem.to_owned(), operation.summary.to_owned()];
@@ -123,11 +127,14 @@ fn as_text(args: &Arguments, operations: &[&Operation], columns: &[Column]) -> S
                 format!("{:.1}", figure.gb_s),
                 format!("{:.0}", figure.share * 100.0),
             ]);
+            if arithmetic {
+                row.push(figure.gflop_s.map_or_else(String::new, |rate| format!("{rate:.1}")));
+            }
         }
         row
     });
     let table = output::table(&header, 2, rows.collect());
-    text.push_str(&format!("\n{table}\nEvery result equals the CPU reference's bytes.\n"));
+    text.push_str(&format!("\n{table}\nEvery result was checked against the reference.\n"));
     text
 }
 
@@ -146,6 +153,8 @@ fn as_json(args: &Arguments, columns: &[Column]) -> Value {
                         "bytes_written": row.work.written,
                         "gb_per_s": row.gb_s,
                         "share_of_copy": row.share,
+                        "flops": row.work.flops,
+                        "gflop_per_s": row.gflop_s,
                         "clock": clock(row.clock),
                     })
                 })

@@ -1,14 +1,20 @@
 //! The CPU reference of each operation; it reads like the shader and never imports `gpu`.
 //!
-//! Every function is single-threaded and deterministic; callers run several slabs in parallel.
+//! Every function is deterministic. All but the dense layers are single-threaded; callers run
+//! several slabs in parallel.
 //! The inner loops are compiled for several instruction sets, which changes no result: Rust
 //! neither fuses nor reorders floating-point operations.
 
+pub mod activation;
 pub mod bitmask;
 mod convert;
+pub mod dense;
+pub mod dense_masked;
+pub mod dense_packed;
 pub mod dequantize;
 pub mod histogram;
 pub mod pack;
+mod product;
 pub mod prune;
 pub mod prune_nm;
 pub mod quant_params;

@@ -9,10 +9,15 @@ macro_rules! sources {
 /// Every shader file: its path below `shaders/` and its text.
 pub fn sources() -> &'static [(&'static str, &'static str)] {
     sources![
+        "common/activation.wgsl",
         "common/element.wgsl",
         "common/float_bits.wgsl",
         "common/grid.wgsl",
+        "common/product.wgsl",
         "bitmask.wgsl",
+        "dense.wgsl",
+        "dense_masked.wgsl",
+        "dense_packed.wgsl",
         "dequantize.wgsl",
         "histogram.wgsl",
         "pack.wgsl",

@@ -64,7 +64,7 @@ fn params(count: usize, cols: usize, words: usize) -> [(&'static str, u32); 4] {
 }
 
 /// Kept weights before each mask word, and in all.
-fn prefix_sum(mask: &[u32]) -> (Vec<u32>, u32) {
+pub(super) fn prefix_sum(mask: &[u32]) -> (Vec<u32>, u32) {
     let mut total = 0;
     let offsets = mask
         .iter()
@@ -92,7 +92,7 @@ pub fn decode(backend: &Backend, float: FloatType, mask: &Bitmask, cols: usize) 
 
 /// The reference and the kernel trust the counts, so files are not: every row must start where
 /// the mask says.
-fn check(float: FloatType, mask: &Bitmask, cols: usize) -> Result<()> {
+pub(super) fn check(float: FloatType, mask: &Bitmask, cols: usize) -> Result<()> {
     let bytes_per_row = cols.div_ceil(8);
     let rows = mask.row_offsets.len();
     let problem = |dtype, bytes: usize| {
@@ -116,19 +116,22 @@ fn check(float: FloatType, mask: &Bitmask, cols: usize) -> Result<()> {
     Ok(())
 }
 
+/// Mask bytes `[rows, ceil(cols / 8)]` as words `[rows, ceil(cols / 32)]`.
+pub(super) fn mask_words(bitmask: &[u8], cols: usize) -> Vec<u32> {
+    let rows = bitmask.chunks_exact(cols.div_ceil(8).max(1));
+    let words = rows.flat_map(|row| {
+        row.chunks(4).map(|part| {
+            let mut word = [0; 4];
+            word[..part.len()].copy_from_slice(part);
+            u32::from_le_bytes(word)
+        })
+    });
+    words.collect()
+}
+
 fn gather(gpu: &Gpu, float: FloatType, mask: &Bitmask, cols: usize) -> Result<Vec<u8>> {
     let rows = mask.row_offsets.len();
-    let masks: Vec<u32> = mask
-        .bitmask
-        .chunks_exact(cols.div_ceil(8))
-        .flat_map(|row| {
-            row.chunks(4).map(|part| {
-                let mut word = [0; 4];
-                word[..part.len()].copy_from_slice(part);
-                u32::from_le_bytes(word)
-            })
-        })
-        .collect();
+    let masks = mask_words(&mask.bitmask, cols);
     let (offsets, _) = prefix_sum(&masks);
     let count = rows * cols;
     let total = element_words(float, count);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
-use super::{Backend, Operation, Work};
+use super::{Backend, Case, Operation, Work};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Kernel};
 
@@ -36,10 +36,12 @@ pub struct Measurement {
     pub stem: &'static str,
     /// Median time of one run.
     pub time: Duration,
-    /// Fewest bytes that the operation must move.
+    /// The least that the operation must do.
     pub work: Work,
-    /// Those bytes a second, in 10⁹.
+    /// The bytes of that work a second, in 10⁹.
     pub gb_s: f64,
+    /// Its floating-point operations a second, in 10⁹, where it counts them.
+    pub gflop_s: Option<f64>,
     /// `gb_s` over the roofline's copy bandwidth.
     pub share: f64,
     /// How it was timed.
@@ -172,8 +174,8 @@ fn gpu_roofline(gpu: &Gpu, bytes: usize) -> Result<(f64, f64, Clock)> {
     }
 }
 
-/// Measures `operation` on about `elements` weights, after checking its result against the CPU
-/// reference.
+/// Measures `operation` on about `elements` weights, after checking its result as the tests do:
+/// against the CPU reference, or against the `f64` reference where floats have a bound.
 ///
 /// The CPU backend runs one slab a thread, as compression does; its figure is all threads'.
 ///
@@ -186,6 +188,7 @@ pub fn operation(
     roofline: &Roofline,
 ) -> Result<Measurement> {
     let case = (operation.bench)(elements);
+    check(backend, operation, &case)?;
     let (time, times, clock) = match backend {
         Backend::Cpu => {
             let threads = rayon::current_num_threads();
@@ -197,10 +200,6 @@ pub fn operation(
             (time, threads as u64, Clock::Wall)
         }
         Backend::Gpu(gpu) => {
-            if (case.run)(backend)? != (case.run)(&Backend::Cpu)? {
-                let what = format!("{} on {} is not the reference's", operation.stem, gpu.label());
-                return Err(Error::Check { what });
-            }
             let mut clock = Clock::Device;
             gpu.take_device_time();
             let time = median(|| {
@@ -217,12 +216,29 @@ pub fn operation(
     };
     let bytes = (case.work.read + case.work.written) * times;
     let gb_s = bytes as f64 / time.as_secs_f64() / 1e9;
+    let gflop_s =
+        (case.work.flops > 0).then(|| (case.work.flops * times) as f64 / time.as_secs_f64() / 1e9);
     Ok(Measurement {
         stem: operation.stem,
         time,
         work: case.work,
         gb_s,
+        gflop_s,
         share: gb_s / roofline.copy_gb_s,
         clock,
+    })
+}
+
+/// Compares a result as the tests do. A CPU result without an `f64` reference would be compared
+/// with itself.
+fn check(backend: &Backend, operation: &Operation, case: &Case) -> Result<()> {
+    if matches!(backend, Backend::Cpu) && case.reference.is_none() {
+        return Ok(());
+    }
+    let difference = case.expected()?.difference(&(case.run)(backend)?);
+    difference.map_or(Ok(()), |difference| {
+        let (stem, name) = (operation.stem, backend.name());
+        let what = format!("{stem} on {name} is not the reference's: {difference}");
+        Err(Error::Check { what })
     })
 }

@@ -1,10 +1,15 @@
 //! The public operations: each checks its arguments, then calls its CPU reference or records its
-//! shader. All of them give the same bytes on the CPU and on every adapter.
+//! shader. Those of [`Bound::Exact`] give the same bytes on the CPU and on every adapter, those of
+//! [`Bound::Float`] stay within a stated distance of an `f64` reference.
 
 mod backend;
 pub mod bitmask;
+pub mod dense;
+pub mod dense_masked;
+pub mod dense_packed;
 pub mod dequantize;
 pub mod histogram;
+pub mod linear;
 pub mod measure;
 pub mod pack;
 pub mod prune;
@@ -16,7 +21,9 @@ pub mod stats;
 mod table;
 
 pub use backend::Backend;
-pub use table::{Bound, Case, Operation, Output, TABLE, Work};
+pub use table::{
+    Bound, Case, Expected, Operation, Output, Reference, ReferenceFn, Run, TABLE, Work,
+};
 
 use crate::error::{FormatProblem, Result};
 use crate::gpu::{Buffer, Gpu, Kernel, Recorder};

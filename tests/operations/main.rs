@@ -1,8 +1,12 @@
-//! Every case of the table on the CPU and on a GPU: the same bytes, checked and trusted, with the
-//! adapter's limits and with WebGPU's, and with every estimate perturbed.
+//! Every case of the table on the CPU and on a GPU: the same bytes, or floats within their bound of
+//! the `f64` reference; checked and trusted, with the adapter's limits and with WebGPU's, and with
+//! every estimate perturbed.
 
 mod bitmask;
 mod comparator;
+mod dense;
+mod dense_masked;
+mod dense_packed;
 mod dequantize;
 mod histogram;
 mod pack;
@@ -16,9 +20,8 @@ mod stats;
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};
 
-use comparator::difference;
 use tensorpress::gpu::{DeviceChoice, GpuOptions};
-use tensorpress::ops::{Backend, Operation, Output, TABLE};
+use tensorpress::ops::{Backend, Bound, Expected, Operation, TABLE};
 
 /// One device an option set, shared by all tests. Fails where no adapter is found.
 fn gpu(options: GpuOptions) -> Backend {
@@ -32,15 +35,18 @@ fn gpu(options: GpuOptions) -> Backend {
         .clone()
 }
 
-/// The reference's results, computed once.
-fn reference(operation: &'static Operation) -> &'static [(String, Output)] {
-    type Results = HashMap<&'static str, &'static [(String, Output)]>;
+/// What every case must give, computed once.
+fn expected(operation: &'static Operation) -> &'static [(String, Expected)] {
+    type Results = HashMap<&'static str, &'static [(String, Expected)]>;
     static DONE: OnceLock<Mutex<Results>> = OnceLock::new();
     let mut done = DONE.get_or_init(Mutex::default).lock().expect("no panic in a reference");
     done.entry(operation.stem).or_insert_with(|| {
         let results = (operation.cases)()
             .into_iter()
-            .map(|case| (case.name, (case.run)(&Backend::Cpu).expect("the reference runs")))
+            .map(|case| {
+                let expected = case.expected().expect("the reference runs");
+                (case.name, expected)
+            })
             .collect::<Vec<_>>();
         Box::leak(results.into_boxed_slice())
     })
@@ -64,10 +70,10 @@ fn compare_all(options: GpuOptions) {
     let mut failures = vec![];
     let mut compared = 0;
     for operation in TABLE {
-        for (case, (name, expected)) in (operation.cases)().iter().zip(reference(operation)) {
+        for (case, (name, expected)) in (operation.cases)().iter().zip(expected(operation)) {
             assert_eq!(&case.name, name);
             let got = (case.run)(&backend).unwrap_or_else(|e| panic!("{}: {e}", operation.stem));
-            if let Some(what) = difference(&got, expected) {
+            if let Some(what) = expected.difference(&got) {
                 failures.push(format!("{} {name}: {what}", operation.stem));
             }
             compared += 1;
@@ -81,6 +87,17 @@ fn compare_all(options: GpuOptions) {
         backend.name(),
         failures[..failures.len().min(20)].join("\n")
     );
+}
+
+#[test]
+fn the_cpu_keeps_to_its_bounds() {
+    for operation in TABLE {
+        for (name, expected) in expected(operation) {
+            let float = operation.bound == Bound::Float;
+            assert_eq!(float, !expected.references.is_empty(), "{} {name}", operation.stem);
+            assert_eq!(expected.difference(&expected.output), None, "{} {name}", operation.stem);
+        }
+    }
 }
 
 #[test]

@@ -14,7 +14,11 @@ pub(super) fn stats_case(float: FloatType, data: &[u8], segment_len: usize, what
     let count = data.len() / float.size();
     Case {
         name: format!("{float:?} [{count}] segments of {segment_len}, {what}"),
-        work: Work { read: data.len() as u64, written: count.div_ceil(segment_len) as u64 * 20 },
+        work: Work {
+            read: data.len() as u64,
+            written: count.div_ceil(segment_len) as u64 * 20,
+            ..Work::default()
+        },
         run: Box::new(move |backend| {
             let found = stats::segments(backend, float, &data, segment_len)?;
             let bytes = found
@@ -29,6 +33,7 @@ pub(super) fn stats_case(float: FloatType, data: &[u8], segment_len: usize, what
                 .collect();
             Ok(Output { parts: vec![("statistics", bytes)] })
         }),
+        reference: None,
     }
 }
 
@@ -56,11 +61,12 @@ pub(super) fn histogram_case(
 ) -> Case {
     Case {
         name: format!("{float:?} {} bytes, {digit:?}, {what}", data.len()),
-        work: Work { read: data.len() as u64, written: 4 << digit.bits },
+        work: Work { read: data.len() as u64, written: 4 << digit.bits, ..Work::default() },
         run: Box::new(move |backend| {
             let counts = histogram::count_digit(backend, float, &data, digit)?;
             Ok(Output { parts: vec![("counts", words_bytes(&counts))] })
         }),
+        reference: None,
     }
 }
 
@@ -90,12 +96,13 @@ pub(super) fn prune_case(
 ) -> Case {
     Case {
         name: format!("{float:?} {} bytes, {cut:?} from {first_index}, {what}", data.len()),
-        work: Work { read: data.len() as u64, written: data.len() as u64 },
+        work: Work { read: data.len() as u64, written: data.len() as u64, ..Work::default() },
         run: Box::new(move |backend| {
             let mut data = data.clone();
             prune::apply(backend, float, &mut data, cut, first_index)?;
             Ok(Output { parts: vec![("weights", data)] })
         }),
+        reference: None,
     }
 }
 
@@ -126,12 +133,13 @@ pub(super) fn prune_nm_case(
 ) -> Case {
     Case {
         name: format!("{float:?} {} bytes, rows of {cols}, {pattern:?}, {what}", data.len()),
-        work: Work { read: data.len() as u64, written: data.len() as u64 },
+        work: Work { read: data.len() as u64, written: data.len() as u64, ..Work::default() },
         run: Box::new(move |backend| {
             let mut data = data.clone();
             prune_nm::apply(backend, float, &mut data, cols, pattern)?;
             Ok(Output { parts: vec![("weights", data)] })
         }),
+        reference: None,
     }
 }
 
@@ -153,7 +161,7 @@ pub(super) fn bitmask_case(float: FloatType, data: Vec<u8>, cols: usize, what: &
     let dense = data.len() as u64;
     Case {
         name: format!("{float:?} {dense} bytes, rows of {cols}, {what}"),
-        work: Work { read: dense * 3 / 2, written: dense * 3 / 2 },
+        work: Work { read: dense * 3 / 2, written: dense * 3 / 2, ..Work::default() },
         run: Box::new(move |backend| {
             let mask = bitmask::encode(backend, float, &data, cols)?;
             let dense = bitmask::decode(backend, float, &mask, cols)?;
@@ -165,6 +173,7 @@ pub(super) fn bitmask_case(float: FloatType, data: Vec<u8>, cols: usize, what: &
             ];
             Ok(Output { parts })
         }),
+        reference: None,
     }
 }
 

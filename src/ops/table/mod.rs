@@ -1,11 +1,15 @@
 //! THE TABLE: every operation with its cases and its error bound. The tests compare each case on
 //! the CPU and on the GPU; `tensorpress bench` and the benchmarks measure the same functions.
 
+mod compare;
 mod data;
+mod layers;
 mod magnitude;
 mod quant;
 
+pub use compare::{Expected, Reference};
 use data::{gaussian, scheme};
+use layers::Weights;
 use magnitude::{
     FIRST_DIGIT, bitmask_case, bitmask_cases, histogram_case, histogram_cases, prune_case,
     prune_cases, prune_nm_case, prune_nm_cases, stats_case, stats_cases,
@@ -26,6 +30,8 @@ use crate::tensor::FloatType;
 pub enum Bound {
     /// Not at all: the same bytes.
     Exact,
+    /// As far as each case's [`Reference`] allows, on the CPU as on every adapter.
+    Float,
 }
 
 /// One operation.
@@ -34,7 +40,7 @@ pub struct Operation {
     pub stem: &'static str,
     /// One line for `bench --help` and the report.
     pub summary: &'static str,
-    /// Bound of GPU against reference.
+    /// Bound of results against the reference.
     pub bound: Bound,
     /// Cases for the tests: every type and the shapes where kernels go wrong.
     pub cases: fn() -> Vec<Case>,
@@ -42,17 +48,23 @@ pub struct Operation {
     pub bench: fn(usize) -> Case,
 }
 
-/// Runs an operation on some data; the same bytes must come from every backend.
+/// Runs an operation on some data. What is not covered by a [`Reference`] must be the same bytes
+/// on every backend.
 pub type Run = Box<dyn Fn(&Backend) -> Result<Output> + Send + Sync>;
+
+/// Computes in `f64` what the parts of `f32` values must be, and how far they may lie from it.
+pub type ReferenceFn = Box<dyn Fn() -> Vec<Reference> + Send + Sync>;
 
 /// An operation on given data.
 pub struct Case {
     /// What it shows, for messages.
     pub name: String,
-    /// Bytes that the kernel must at least move.
+    /// What the kernel must at least do.
     pub work: Work,
     /// Runs it.
     pub run: Run,
+    /// For operations of [`Bound::Float`].
+    pub reference: Option<ReferenceFn>,
 }
 
 /// The least that a kernel must do.
@@ -62,9 +74,12 @@ pub struct Work {
     pub read: u64,
     /// Bytes written once.
     pub written: u64,
+    /// Floating-point operations, a multiply-add counting as two; 0 where moving bytes is the
+    /// work.
+    pub flops: u64,
 }
 
-/// A result as bytes, in parts, with how many bytes make a row of each (for the comparator).
+/// A result as bytes, in parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Output {
     /// Name, bytes.
@@ -153,6 +168,31 @@ pub const TABLE: &[Operation] = &[
         bound: Bound::Exact,
         cases: pack_cases,
         bench: |n| pack_case(n & !4095, 4096, Bits::Four, "bench"),
+    },
+    Operation {
+        stem: "dense",
+        summary: "a layer of f32 weights, one row of input",
+        bound: Bound::Float,
+        cases: layers::dense_cases,
+        bench: |n| layers::bench(n, |rows, cols| Weights::dense(FloatType::F32, rows, cols)),
+    },
+    Operation {
+        stem: "dense_packed",
+        summary: "a layer of int4 codes, group 128, one row of input",
+        bound: Bound::Float,
+        cases: layers::packed_cases,
+        bench: |n| {
+            layers::bench(n, |rows, cols| {
+                Weights::packed(scheme(Bits::Four, Granularity::Group(128)), rows, cols)
+            })
+        },
+    },
+    Operation {
+        stem: "dense_masked",
+        summary: "a layer with half of its f32 weights pruned, one row of input",
+        bound: Bound::Float,
+        cases: layers::masked_cases,
+        bench: |n| layers::bench(n, |rows, cols| Weights::masked(FloatType::F32, rows, cols)),
     },
     Operation {
         stem: "bitmask",

@@ -23,11 +23,12 @@ pub(super) fn quant_params_case(
     let segments = stats.len() as u64;
     Case {
         name: format!("{float:?} {segments} segments, {scheme:?}, {what}"),
-        work: Work { read: segments * 20, written: segments * 8 },
+        work: Work { read: segments * 20, written: segments * 8, ..Work::default() },
         run: Box::new(move |backend| {
             let params = quant_params::compute(backend, float, &stats, &scheme)?;
             Ok(Output { parts: params_bytes(&params) })
         }),
+        reference: None,
     }
 }
 
@@ -87,6 +88,7 @@ pub(super) fn quantize_case(
         work: Work {
             read: data.len() as u64 + segments * 8,
             written: (rows * scheme.words_per_row(cols) * 4) as u64,
+            ..Work::default()
         },
         run: Box::new(move |backend| {
             let weights = Matrix::new(float, rows, cols, &data)?;
@@ -97,6 +99,7 @@ pub(super) fn quantize_case(
             ];
             Ok(Output { parts })
         }),
+        reference: None,
     }
 }
 
@@ -133,12 +136,14 @@ pub(super) fn dequantize_case(
         work: Work {
             read: (packed.len() * 4 + params.scale.len() * 8) as u64,
             written: data.len() as u64,
+            ..Work::default()
         },
         run: Box::new(move |backend| {
             let shape = (rows, cols);
             let dense = dequantize::dense(backend, float, &packed, shape, &params, &scheme)?;
             Ok(Output { parts: vec![("weights", dense)] })
         }),
+        reference: None,
     }
 }
 
@@ -164,13 +169,18 @@ pub(super) fn pack_case(count: usize, cols: usize, bits: Bits, what: &str) -> Ca
     let packed = (count / cols.max(1) * (cols * bits as usize).div_ceil(32) * 4) as u64;
     Case {
         name: format!("{bits:?} {count} codes, rows of {cols}, {what}"),
-        work: Work { read: count as u64 + packed, written: count as u64 + packed },
+        work: Work {
+            read: count as u64 + packed,
+            written: count as u64 + packed,
+            ..Work::default()
+        },
         run: Box::new(move |backend| {
             let packed = pack::pack(backend, &codes, cols, bits)?;
             let unpacked = pack::unpack(backend, &packed, cols, bits)?;
             let unpacked = bytemuck::cast_slice(&unpacked).to_vec();
             Ok(Output { parts: vec![("words", words_bytes(&packed)), ("codes", unpacked)] })
         }),
+        reference: None,
     }
 }
 

@@ -1,0 +1,42 @@
+// Activations of dense layers. Twin: src/cpu/activation.rs. Only exp is used: tanh has no bound
+// near zero that all devices keep, and erf does not exist.
+
+const SQRT_2_OVER_PI: f32 = 0.7978845608;
+
+// exp beyond this is of no use, and infinity must not arise.
+fn bounded_exp(x: f32) -> f32 {
+    return exp(clamp(x, -80.0, 80.0));
+}
+
+fn sigmoid(z: f32) -> f32 {
+    return 1.0 / (1.0 + bounded_exp(-z));
+}
+
+fn hyperbolic_tangent(z: f32) -> f32 {
+    let small = bounded_exp(-2.0 * abs(z));
+    return select(1.0, -1.0, z < 0.0) * ((1.0 - small) / (1.0 + small));
+}
+
+// Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: off by 1.5e-7 at most.
+fn error_function(z: f32) -> f32 {
+    let a = abs(z);
+    let t = 1.0 / (1.0 + 0.3275911 * a);
+    let polynomial = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t
+        + 0.254829592) * t;
+    let value = 1.0 - polynomial * bounded_exp(-a * a);
+    return select(value, -value, z < 0.0);
+}
+
+// The numbers are those of Activation::code.
+fn activate(kind: u32, slope: f32, z: f32) -> f32 {
+    switch kind {
+        case 1u: { return max(z, 0.0); }
+        case 2u: { return 0.5 * z * (1.0 + error_function(z * 0.70710678118)); }
+        case 3u: { return z * sigmoid(2.0 * SQRT_2_OVER_PI * (z + 0.044715 * z * z * z)); }
+        case 4u: { return z * sigmoid(z); }
+        case 5u: { return sigmoid(z); }
+        case 6u: { return hyperbolic_tangent(z); }
+        case 7u: { return select(z * slope, z, z > 0.0); }
+        default: { return z; }
+    }
+}
