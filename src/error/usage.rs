@@ -1,3 +1,5 @@
+use crate::scheme::Activation;
+
 /// A request that contradicts itself or does not fit the model.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +85,12 @@ pub enum UsageError {
         wanted: String,
         /// What there is, comma separated.
         available: String,
+    },
+    /// No activation has this name.
+    #[error("no activation {wanted:?}; there are {}", Activation::KNOWN)]
+    UnknownActivation {
+        /// What was asked for.
+        wanted: String,
     },
 }
 

@@ -1,8 +1,11 @@
-//! What compressed bytes mean: bits, ranges, granularity, packing and masks, on any device.
+//! What compressed bytes mean: bits, ranges, granularity, packing and masks, on any device; and the
+//! activations of layers.
 
+mod activation;
 mod presets;
 mod quant;
 
+pub use activation::Activation;
 pub use quant::{Arithmetic, Bits, Granularity, QuantParams, QuantScheme, Range};
 
 /// Magnitude statistics of one segment (a tensor, a row or a group), over its finite values.
