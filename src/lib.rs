@@ -10,6 +10,7 @@ pub mod gpu;
 pub mod io;
 pub mod ops;
 pub mod scheme;
+mod stored;
 pub mod tensor;
 
 pub use error::{Error, Result};
