@@ -8,6 +8,7 @@ pub mod cpu;
 pub mod error;
 pub mod gpu;
 pub mod io;
+pub mod nn;
 pub mod ops;
 pub mod scheme;
 mod stored;
