@@ -2,10 +2,12 @@
 
 mod device;
 mod format;
+mod network;
 mod usage;
 
 pub use device::DeviceError;
 pub use format::FormatProblem;
+pub use network::NetworkProblem;
 pub use usage::UsageError;
 
 use std::path::{Path, PathBuf};
@@ -106,6 +108,12 @@ pub enum Error {
         /// Which promise was broken.
         what: &'static str,
     },
+}
+
+impl From<NetworkProblem> for Error {
+    fn from(problem: NetworkProblem) -> Self {
+        FormatProblem::from(problem).into()
+    }
 }
 
 impl Error {

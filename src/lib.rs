@@ -8,8 +8,10 @@ pub mod cpu;
 pub mod error;
 pub mod gpu;
 pub mod io;
+pub mod nn;
 pub mod ops;
 pub mod scheme;
+mod stored;
 pub mod tensor;
 
 pub use error::{Error, Result};

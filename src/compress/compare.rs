@@ -7,12 +7,11 @@ use serde::Serialize;
 
 use super::execution::{Advance, Execution};
 use super::report::decibels;
-use super::stored::{Catalog, StoredTensor};
-use super::weight::Weight;
 use super::workers;
 use crate::cpu::slab::{self, ReportSums};
 use crate::error::Result;
 use crate::io::Model;
+use crate::stored::{Catalog, StoredTensor, Weight};
 
 /// One tensor of the first model against that of the same name in the second.
 #[derive(Clone, Debug, Serialize)]

@@ -5,13 +5,6 @@ use serde_json::{Map, Value, json};
 use super::plan::{Form, Plan};
 use crate::scheme::{Granularity, QuantScheme};
 
-/// Key of the JSON in `config.json`, and in the metadata of a single file.
-pub(super) const QUANTIZATION: &str = "quantization_config";
-/// Key in a file's metadata: JSON list of weights that were stored `[in, out]`.
-pub(super) const TRANSPOSED: &str = "tensorpress.transposed";
-/// Key in a file's metadata: JSON list of weights whose name does not end in `.weight`.
-pub(super) const NAMES: &str = "tensorpress.names";
-
 /// The model's `quantization_config`; `None` where all weights stay dense.
 pub(super) fn quantization(plan: &Plan, kept_share: Option<f64>) -> Option<Value> {
     let form = plan.selected().map(|(_, _, work)| work.form).find(|form| *form != Form::Dense)?;

@@ -7,14 +7,12 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::config;
 use super::execution::{Advance, Execution};
 use super::output::{Metadata, Output, copy_ranges};
-use super::stored::{Catalog, Form, StoredTensor, format_of};
-use super::weight::Weight;
 use super::{report, workers};
 use crate::error::{Result, UsageError};
 use crate::io::{Model, SafetensorsWriter, TensorSpec};
+use crate::stored::{self, Catalog, Form, StoredTensor, Weight, format_of};
 
 /// What became of one tensor.
 #[derive(Clone, Debug, Serialize)]
@@ -124,7 +122,7 @@ fn row(tensor: &StoredTensor, spec: &TensorSpec) -> DecompressedTensor {
 
 /// The metadata of a shard without what only compressed files say.
 fn metadata(model: &Model, shard: usize) -> Metadata {
-    let ours = [config::QUANTIZATION, config::TRANSPOSED, config::NAMES];
+    let ours = [stored::QUANTIZATION, stored::TRANSPOSED, stored::NAMES];
     let all: &BTreeMap<String, String> = model.shards()[shard].metadata();
     let kept = all.iter().filter(|(key, _)| !ours.contains(&key.as_str()));
     kept.map(|(key, value)| (key.clone(), value.clone())).collect()

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::execution::{Advance, Execution};
-use super::stored::{Catalog, Form, StoredTensor, format_of};
 use super::{report, workers};
 use crate::error::Result;
 use crate::io::Model;
 use crate::ops;
 use crate::scheme::SegmentStats;
+use crate::stored::{Catalog, Form, StoredTensor, format_of};
 
 /// One tensor.
 #[derive(Clone, Debug, Serialize)]

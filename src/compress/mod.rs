@@ -15,8 +15,6 @@ mod run;
 mod scan;
 mod select;
 mod select_cut;
-mod stored;
-mod weight;
 mod workers;
 
 pub use compare::{ComparedTensor, Comparison, Difference, Figures, compare};

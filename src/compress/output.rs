@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::config;
 use crate::error::{Error, Result};
 use crate::io::{Model, OutputDirectory, OutputFile, SafetensorsWriter, TensorSpec, refuse_same};
+use crate::stored::QUANTIZATION;
 
 /// Metadata of a file.
 pub(super) type Metadata = BTreeMap<String, String>;
@@ -135,9 +136,9 @@ fn lies_in(path: &Path, folder: &Path) -> bool {
 fn with_quantization(config: &Value, quantization: Option<&Value>) -> Value {
     let mut config = config.clone();
     if let Some(object) = config.as_object_mut() {
-        object.shift_remove(config::QUANTIZATION);
+        object.shift_remove(QUANTIZATION);
         if let Some(quantization) = quantization {
-            object.insert(config::QUANTIZATION.to_owned(), quantization.clone());
+            object.insert(QUANTIZATION.to_owned(), quantization.clone());
         }
     }
     config

@@ -2,13 +2,12 @@
 
 use std::collections::HashSet;
 
+use super::Pruning;
 use super::recipe::{Format, OnIndivisible, Recipe};
-use super::select::is_kernel;
-use super::weight::Weight;
-use super::{Pruning, stored};
 use crate::error::{Result, UsageError};
 use crate::io::{Model, TensorInfo, TensorSpec};
 use crate::scheme::{Granularity, QuantScheme};
+use crate::stored::{self, Weight, is_kernel};
 use crate::tensor::{DType, FloatType};
 
 /// What happens to every tensor of a model.
@@ -193,7 +192,7 @@ fn outputs(input: &TensorInfo, work: Option<&Work>) -> Vec<TensorSpec> {
 /// compressed-tensors, pack-quantized.
 fn packed_outputs(name: &str, weight: Weight, scheme: &QuantScheme) -> Vec<TensorSpec> {
     let Weight { float, rows, cols, .. } = weight;
-    let groups = groups(weight, scheme);
+    let groups = weight.groups(scheme);
     let tensor = |suffix, dtype, shape: &[usize]| spec(format!("{name}_{suffix}"), dtype, shape);
     let per_tensor = scheme.granularity == Granularity::Tensor;
     let scale: &[usize] = if per_tensor { &[1] } else { &[rows, groups] };
@@ -210,14 +209,6 @@ fn packed_outputs(name: &str, weight: Weight, scheme: &QuantScheme) -> Vec<Tenso
         });
     }
     outputs
-}
-
-/// Scales of a row.
-pub(super) fn groups(weight: Weight, scheme: &QuantScheme) -> usize {
-    match scheme.granularity {
-        Granularity::Tensor | Granularity::Channel => 1,
-        Granularity::Group(size) => weight.cols.div_ceil(size),
-    }
 }
 
 /// compressed-tensors, sparse-bitmask.

@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use super::plan::{Plan, TensorPlan, Work};
 use super::recipe::{Format, Pruning};
-use super::stored::Form;
 use crate::cpu::slab::ReportSums;
 use crate::scheme::{Bits, Granularity, QuantScheme, Range};
+use crate::stored::Form;
 
 /// What was done to one tensor.
 #[derive(Clone, Debug, Serialize)]

@@ -9,7 +9,7 @@ use super::config;
 use super::execution::{Advance, Execution};
 use super::output::{Metadata, Output, copy_ranges};
 use super::pass::{Context, Loaded, Slab, slabs};
-use super::plan::{Form, Plan, TensorPlan, Work, bitmask_outputs, groups};
+use super::plan::{Form, Plan, TensorPlan, Work, bitmask_outputs};
 use super::recipe::Recipe;
 use super::report::{self, Report};
 use super::scan::{self, TensorScan};
@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::io::{Model, SafetensorsWriter, TensorSpec};
 use crate::ops::{self, Backend};
 use crate::scheme::{Granularity, QuantParams, QuantScheme};
+use crate::stored;
 
 impl Recipe {
     /// Compresses `model` to `output`: a file where the model is one, otherwise a directory.
@@ -122,12 +123,12 @@ fn metadata(
     quantization: Option<&serde_json::Value>,
 ) -> Metadata {
     let mut metadata = model.shards()[shard].metadata().clone();
-    metadata.remove(config::QUANTIZATION);
+    metadata.remove(stored::QUANTIZATION);
     if metadata.is_empty() {
         metadata.insert("format".into(), "pt".into());
     }
     if let Some(json) = quantization.filter(|_| model.config().is_none()) {
-        metadata.insert(config::QUANTIZATION.into(), json.to_string());
+        metadata.insert(stored::QUANTIZATION.into(), json.to_string());
     }
     let names = |wanted: &dyn Fn(&TensorPlan, &Work) -> bool| -> Vec<&str> {
         let works = plan.in_shard(shard).filter_map(|(_, t)| Some((t, t.work.as_ref()?)));
@@ -136,7 +137,7 @@ fn metadata(
     };
     let transposed = names(&|_, work| work.weight.transposed);
     let odd = names(&|tensor, _| !tensor.input.name.ends_with(".weight"));
-    for (key, names) in [(config::TRANSPOSED, transposed), (config::NAMES, odd)] {
+    for (key, names) in [(stored::TRANSPOSED, transposed), (stored::NAMES, odd)] {
         if !names.is_empty() {
             metadata.insert(key.into(), serde_json::Value::from(names).to_string());
         }
@@ -262,7 +263,7 @@ impl<'a> LastPass<'a> {
             // One scale serves the whole tensor; `write_whole` writes it.
             return Ok(());
         }
-        let first_segment = first * groups(weight, scheme);
+        let first_segment = first * weight.groups(scheme);
         let mut bytes = vec![];
         weight.float.encode(scale, &mut bytes);
         self.write(tensor, 1, first_segment * weight.float.size(), &bytes)?;
@@ -314,7 +315,7 @@ impl<'a> LastPass<'a> {
             }
             None => {
                 let zero_points = lock(&self.zero_points[tensor]);
-                let groups = groups(work.weight, scheme);
+                let groups = work.weight.groups(scheme);
                 let packed = cpu::pack::pack_zero_points(&zero_points, rows, groups, scheme.bits);
                 self.write(tensor, 3, 0, &bytes_of(&packed))
             }
@@ -327,7 +328,7 @@ fn zero_points_len(tensor: &TensorPlan) -> usize {
     let Some(work) = &tensor.work else { return 0 };
     match &work.scheme {
         Some(scheme) if !scheme.symmetric && scheme.granularity != Granularity::Tensor => {
-            work.weight.rows * groups(work.weight, scheme)
+            work.weight.rows * work.weight.groups(scheme)
         }
         _ => 0,
     }

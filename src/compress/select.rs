@@ -2,6 +2,8 @@
 
 use regex::Regex;
 
+use crate::stored::{is_embedding, parts};
+
 /// Which tensors are compressed, by name. Only two-dimensional floating tensors ever are.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Selection {
@@ -21,24 +23,13 @@ impl Selection {
     }
 }
 
-/// A name's parts: PyTorch separates them by `.`, Keras by `/`.
-fn parts(name: &str) -> impl DoubleEndedIterator<Item = &str> {
-    name.split(['.', '/'])
-}
-
-/// Whether the last part of a name says that this is a Keras kernel, stored `[in, out]`.
-pub(super) fn is_kernel(name: &str) -> bool {
-    parts(name).next_back() == Some("kernel")
-}
-
 /// The default selection: weights and kernels that are not of a norm, an embedding or `lm_head`.
 fn is_linear_weight(name: &str) -> bool {
-    let mut parts = parts(name).rev();
-    let Some("weight" | "kernel") = parts.next() else { return false };
-    let Some(module) = parts.next().map(str::to_lowercase) else { return true };
+    let mut last = parts(name).rev();
+    let Some("weight" | "kernel") = last.next() else { return false };
+    let Some(module) = last.next().map(str::to_lowercase) else { return true };
     let norm = module.contains("norm") || module == "ln" || module.starts_with("ln_");
-    let embedding = module.contains("embed") || ["wte", "wpe", "shared"].contains(&&*module);
-    !(norm || embedding || module == "lm_head")
+    !(norm || is_embedding(name) || module == "lm_head")
 }
 
 #[cfg(test)]

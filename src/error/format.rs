@@ -1,3 +1,4 @@
+use super::NetworkProblem;
 use crate::tensor::DType;
 
 /// What is wrong with a file's content. Every message ends in what to do.
@@ -193,4 +194,7 @@ pub enum FormatProblem {
         /// What does not fit, and what to do.
         reason: &'static str,
     },
+    /// A model that is no network that can be run.
+    #[error(transparent)]
+    Network(#[from] NetworkProblem),
 }

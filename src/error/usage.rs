@@ -92,6 +92,17 @@ pub enum UsageError {
         /// What was asked for.
         wanted: String,
     },
+    /// As many activations as fit neither the layers nor the places between them.
+    #[error(
+        "{given} activations for a network of {layers} layers; give {}, one between each two layers, or {layers}, the last for the outputs",
+        .layers.saturating_sub(1)
+    )]
+    ActivationCount {
+        /// How many were given.
+        given: usize,
+        /// Layers of the network.
+        layers: usize,
+    },
 }
 
 fn not_compressed(format: Option<&str>) -> String {

@@ -2,17 +2,16 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::config::{names_under, quantization_of};
+use super::config::{self, names_under, quantization_of};
 use super::scheme::{self, Shapes};
+use super::weight::Weight;
 use super::{Form, Part, StoredTensor};
-use crate::compress::config as keys;
-use crate::compress::weight::Weight;
 use crate::error::{Error, FormatProblem, Result};
 use crate::io::Model;
 use crate::tensor::{DType, FloatType};
 
 /// The tensors of a model by what they mean.
-pub(in crate::compress) struct Catalog {
+pub(crate) struct Catalog {
     /// In the order of the shards and their data.
     pub tensors: Vec<StoredTensor>,
 }
@@ -29,7 +28,7 @@ impl Catalog {
     ///
     /// # Errors
     /// [`FormatProblem::Compressed`] where parts are missing or do not fit each other.
-    pub(in crate::compress) fn new(model: &Model) -> Result<Self> {
+    pub(crate) fn new(model: &Model) -> Result<Self> {
         let finder = Finder::new(model);
         let mut tensors = vec![];
         // A tensor that a compressed one claims as its part is none of its own.
@@ -54,7 +53,7 @@ impl Catalog {
     ///
     /// # Errors
     /// [`FormatProblem::Compressed`].
-    pub(in crate::compress) fn check_understood(&self) -> Result<()> {
+    pub(crate) fn check_understood(&self) -> Result<()> {
         let dense = self.tensors.iter().filter(|t| matches!(t.form, Form::Dense(_)));
         match dense.map(|t| &t.name).find(|name| is_part(name)) {
             Some(name) => Err(problem(
@@ -68,7 +67,7 @@ impl Catalog {
     }
 
     /// Whether nothing in it is compressed.
-    pub(in crate::compress) fn is_dense(&self) -> bool {
+    pub(crate) fn is_dense(&self) -> bool {
         self.tensors.iter().all(|tensor| matches!(tensor.form, Form::Dense(_)))
     }
 }
@@ -95,8 +94,8 @@ impl<'a> Finder<'a> {
         Self {
             model,
             places: model.tensors().map(|(shard, info)| (&*info.name, shard)).collect(),
-            transposed: names_under(model, keys::TRANSPOSED).into_iter().collect(),
-            odd_names: names_under(model, keys::NAMES).into_iter().collect(),
+            transposed: names_under(model, config::TRANSPOSED).into_iter().collect(),
+            odd_names: names_under(model, config::NAMES).into_iter().collect(),
             config: quantization_of(model),
         }
     }

@@ -2,15 +2,18 @@
 
 mod catalog;
 mod config;
+mod names;
 mod scheme;
+mod weight;
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-pub(super) use catalog::Catalog;
-pub(super) use config::format_of;
+pub(crate) use catalog::Catalog;
+pub(crate) use config::{NAMES, QUANTIZATION, TRANSPOSED, format_of};
+pub(crate) use names::{is_embedding, is_kernel, parts};
+pub(crate) use weight::Weight;
 
-use super::weight::Weight;
 use crate::cpu::bitmask::Bitmask;
 use crate::cpu::pack;
 use crate::error::{FormatProblem, Result};
@@ -21,7 +24,7 @@ use crate::tensor::{DType, FloatType};
 
 /// A tensor by what it means: one name and one dense shape, whatever it is made of on disk.
 #[derive(Clone, Debug)]
-pub(super) struct StoredTensor {
+pub(crate) struct StoredTensor {
     /// The name of the dense tensor.
     pub name: String,
     /// Its shape as a dense tensor of this name is stored (a Keras kernel as `[in, out]`).
@@ -33,7 +36,7 @@ pub(super) struct StoredTensor {
 
 /// What a tensor is made of on disk.
 #[derive(Clone, Debug)]
-pub(super) enum Form {
+pub(crate) enum Form {
     Dense(Part),
     /// Integer codes with scales and, where asymmetric, zero points.
     Codes {
@@ -55,7 +58,7 @@ pub(super) enum Form {
 
 /// A tensor of a file.
 #[derive(Clone, Debug)]
-pub(super) struct Part {
+pub(crate) struct Part {
     pub shard: usize,
     pub info: TensorInfo,
 }
@@ -72,7 +75,7 @@ impl Part {
 
 impl StoredTensor {
     /// The shard that the dense tensor belongs to.
-    pub(super) fn shard(&self) -> usize {
+    pub(crate) fn shard(&self) -> usize {
         match &self.form {
             Form::Dense(part) => part.shard,
             Form::Codes { codes, .. } => codes.shard,
@@ -81,7 +84,7 @@ impl StoredTensor {
     }
 
     /// Bytes of all its parts on disk, the shape tensor of a few bytes excepted.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.parts().map(|part| part.info.bytes()).sum()
     }
 
@@ -99,7 +102,7 @@ impl StoredTensor {
     }
 
     /// The bytes of its parts.
-    pub(super) fn raw<'a>(&'a self, model: &'a Model) -> impl Iterator<Item = &'a [u8]> {
+    pub(crate) fn raw<'a>(&'a self, model: &'a Model) -> impl Iterator<Item = &'a [u8]> {
         self.parts().map(|part| part.bytes(model, 0..part.info.bytes() as usize))
     }
 
@@ -107,7 +110,7 @@ impl StoredTensor {
     ///
     /// A tensor of any but two dimensions is `[product of all but the last, last]`, and one of a
     /// single dimension a column.
-    pub(super) fn weight(&self) -> Option<Weight> {
+    pub(crate) fn weight(&self) -> Option<Weight> {
         if let Form::Codes { weight, .. } | Form::Bitmask { weight, .. } = &self.form {
             return Some(*weight);
         }
@@ -116,7 +119,7 @@ impl StoredTensor {
         Some(match &self.shape[..] {
             [] => weight(1, 1),
             [len] => weight(*len, 1),
-            [first, second] if super::select::is_kernel(&self.name) => {
+            [first, second] if is_kernel(&self.name) => {
                 Weight { transposed: true, ..weight(*second, *first) }
             }
             [outer @ .., last] => weight(outer.iter().product(), *last),
@@ -127,7 +130,7 @@ impl StoredTensor {
     ///
     /// # Errors
     /// [`FormatProblem::Compressed`] where the parts contradict each other, or a device error.
-    pub(super) fn rows<'a>(
+    pub(crate) fn rows<'a>(
         &self,
         model: &'a Model,
         backend: &Backend,
@@ -157,7 +160,7 @@ impl StoredTensor {
         let Form::Codes { weight, scheme, scale, zero_point, .. } = &self.form else {
             return QuantParams::default();
         };
-        let groups = super::plan::groups(*weight, scheme);
+        let groups = weight.groups(scheme);
         let per_tensor = scheme.granularity == Granularity::Tensor;
         let segments = if per_tensor { 0..1 } else { rows.start * groups..rows.end * groups };
         let size = weight.float.size();
@@ -214,7 +217,7 @@ impl StoredTensor {
     }
 
     /// Takes what `rows` read out of memory.
-    pub(super) fn release(&self, model: &Model, weight: &Weight, rows: &Range<usize>) {
+    pub(crate) fn release(&self, model: &Model, weight: &Weight, rows: &Range<usize>) {
         let share = |part: &Part| {
             let (bytes, all) = (part.info.bytes() as usize, weight.rows.max(1));
             // By share, as a hint; u128 because the product may overflow.

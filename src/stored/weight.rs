@@ -4,16 +4,17 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::io::{SafetensorsFile, TensorInfo};
+use crate::scheme::{Granularity, QuantScheme};
 use crate::tensor::{FloatType, Matrix};
 
 /// Bytes of weights that a worker takes at once.
-pub(super) const SLAB_BYTES: usize = 4 << 20;
+pub(crate) const SLAB_BYTES: usize = 4 << 20;
 /// Bytes of a transposed weight's file that are mapped in before they are released.
 const WINDOW_BYTES: usize = 16 << 20;
 
 /// Type and true shape of a weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Weight {
+pub(crate) struct Weight {
     pub float: FloatType,
     /// Output features.
     pub rows: usize,
@@ -24,16 +25,16 @@ pub(super) struct Weight {
 }
 
 impl Weight {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.rows * self.cols
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.len() * self.float.size()
     }
 
     /// Bytes of some rows as a dense weight.
-    pub(super) fn slab_bytes(&self, rows: &Range<usize>) -> u64 {
+    pub(crate) fn slab_bytes(&self, rows: &Range<usize>) -> u64 {
         (rows.len() * self.row_bytes()) as u64
     }
 
@@ -41,8 +42,16 @@ impl Weight {
         self.cols * self.float.size()
     }
 
+    /// Scales of a row.
+    pub(crate) fn groups(&self, scheme: &QuantScheme) -> usize {
+        match scheme.granularity {
+            Granularity::Tensor | Granularity::Channel => 1,
+            Granularity::Group(size) => self.cols.div_ceil(size),
+        }
+    }
+
     /// The same elements in the order in which they lie, not transposed.
-    pub(super) fn as_stored(&self) -> Self {
+    pub(crate) fn as_stored(&self) -> Self {
         let (rows, cols) =
             if self.transposed { (self.cols, self.rows) } else { (self.rows, self.cols) };
         Self { rows, cols, transposed: false, ..*self }
@@ -51,19 +60,19 @@ impl Weight {
     /// Rows of one slab: whole rows, about [`SLAB_BYTES`], at least one.
     ///
     /// A multiple of 16 where possible, so that reads of a transposed weight are whole cache lines.
-    pub(super) fn slab_rows(&self) -> usize {
+    pub(crate) fn slab_rows(&self) -> usize {
         let rows = SLAB_BYTES / self.row_bytes().max(1);
         (if rows > 16 { rows / 16 * 16 } else { rows }).max(1)
     }
 
     /// The slabs, in order. A weight without elements has one, so that it is seen at all.
-    pub(super) fn slabs(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+    pub(crate) fn slabs(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let (rows, step) = (self.rows, self.slab_rows());
         (0..rows.div_ceil(step).max(1)).map(move |i| i * step..((i + 1) * step).min(rows))
     }
 
     /// Rows `rows` of the weight, little-endian `[rows, cols]`.
-    pub(super) fn read<'a>(
+    pub(crate) fn read<'a>(
         &self,
         file: &'a SafetensorsFile,
         info: &TensorInfo,
@@ -110,7 +119,7 @@ impl Weight {
     }
 
     /// Calls `write` with the offset and the bytes of each piece of dense `rows`, as stored.
-    pub(super) fn scatter<E>(
+    pub(crate) fn scatter<E>(
         &self,
         rows: &Range<usize>,
         dense: &[u8],
@@ -131,7 +140,7 @@ impl Weight {
     }
 
     /// Tells the system that `rows` will not be read again soon.
-    pub(super) fn release(&self, file: &SafetensorsFile, info: &TensorInfo, rows: &Range<usize>) {
+    pub(crate) fn release(&self, file: &SafetensorsFile, info: &TensorInfo, rows: &Range<usize>) {
         if self.transposed {
             file.release(info, 0..self.bytes());
         } else {
@@ -139,7 +148,7 @@ impl Weight {
         }
     }
 
-    pub(super) fn matrix<'a>(&self, rows: &Range<usize>, data: &'a [u8]) -> Matrix<'a> {
+    pub(crate) fn matrix<'a>(&self, rows: &Range<usize>, data: &'a [u8]) -> Matrix<'a> {
         Matrix { float: self.float, rows: rows.len(), cols: self.cols, data }
     }
 }
