@@ -12,6 +12,7 @@ pub fn sources() -> &'static [(&'static str, &'static str)] {
         "common/element.wgsl",
         "common/float_bits.wgsl",
         "common/grid.wgsl",
+        "common/order.wgsl",
         "bitmask.wgsl",
         "dequantize.wgsl",
         "histogram.wgsl",
@@ -22,7 +23,9 @@ pub fn sources() -> &'static [(&'static str, &'static str)] {
         "quantize.wgsl",
         "roofline/copy.wgsl",
         "roofline/fma.wgsl",
+        "softmax.wgsl",
         "stats.wgsl",
+        "top_k.wgsl",
     ]
 }
 
