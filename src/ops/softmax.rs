@@ -132,3 +132,28 @@ fn check(logits: &[f32], cols: usize) -> Result<usize> {
         None => Ok(rows),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::{DeviceChoice, GpuOptions};
+
+    /// The public functions refuse such rows, so only a recorded network can show them.
+    #[test]
+    fn a_recorded_row_without_softmax_becomes_nan() {
+        let masked = f32::NEG_INFINITY;
+        let bad = [[0.0, f32::NAN], [-f32::NAN, 0.0], [f32::INFINITY, 0.0], [masked, masked]];
+        let logits = [bad.concat(), vec![0.0, 1.0]].concat();
+        let gpu = Backend::open(&DeviceChoice::Gpu, GpuOptions::default()).expect("an adapter");
+        let Backend::Gpu(gpu) = gpu else { panic!("not a GPU") };
+        for form in [Form::Shares, Form::Logarithms] {
+            let bytes = download(&gpu, logits.len() * 4, |recorder| {
+                let logits = recorder.upload(bytemuck::cast_slice(&logits))?;
+                record(recorder, form, &logits, (5, 2), 1.0)
+            });
+            let result = words(&bytes.expect("runs"));
+            assert_eq!(result[..8], [f32::NAN.to_bits(); 8]);
+            assert!(result[8..].iter().all(|bits| f32::from_bits(*bits).is_finite()));
+        }
+    }
+}
