@@ -1,5 +1,6 @@
 // Magnitude statistics of segments. Twin: src/cpu/stats.rs.
 //!include common/grid.wgsl
+//!include common/order.wgsl
 
 struct Params {
     // weights in the buffer
@@ -29,15 +30,6 @@ var<workgroup> largest: array<u32, 256>;
 var<workgroup> magnitude: array<u32, 256>;
 var<workgroup> non_finite: array<u32, 256>;
 var<workgroup> zeros: array<u32, 256>;
-
-// Orders floats as unsigned integers, -0 before +0.
-fn order_key(bits: u32) -> u32 {
-    return select(bits | 0x80000000u, ~bits, (bits & 0x80000000u) != 0u);
-}
-
-fn from_order_key(key: u32) -> u32 {
-    return select(~key, key & MAGNITUDE, (key & 0x80000000u) != 0u);
-}
 
 @compute @workgroup_size(256)
 fn stats(

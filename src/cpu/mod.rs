@@ -20,5 +20,7 @@ pub mod prune_nm;
 pub mod quant_params;
 pub mod quantize;
 pub mod slab;
+pub mod softmax;
 pub mod stats;
 mod sums;
+pub mod top_k;

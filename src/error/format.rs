@@ -31,6 +31,26 @@ pub enum FormatProblem {
         /// How many there are.
         count: u64,
     },
+    /// A value of a matrix that an operation cannot take.
+    #[error("{what}: row {row}, column {column} is {value}; it must be {expected}")]
+    Value {
+        /// Which matrix.
+        what: &'static str,
+        /// Its row.
+        row: usize,
+        /// Its column.
+        column: usize,
+        /// The value.
+        value: f32,
+        /// What is allowed.
+        expected: &'static str,
+    },
+    /// A row of logits that leaves nothing to choose from.
+    #[error("logits: every column of row {row} is -inf (masked); leave at least one")]
+    MaskedRow {
+        /// The row.
+        row: usize,
+    },
     /// The file has no bytes.
     #[error("the file is empty; fetch it again")]
     Empty,

@@ -14,6 +14,7 @@ pub fn sources() -> &'static [(&'static str, &'static str)] {
         "common/float_bits.wgsl",
         "common/grid.wgsl",
         "common/product.wgsl",
+        "common/order.wgsl",
         "bitmask.wgsl",
         "dense.wgsl",
         "dense_masked.wgsl",
@@ -27,7 +28,9 @@ pub fn sources() -> &'static [(&'static str, &'static str)] {
         "quantize.wgsl",
         "roofline/copy.wgsl",
         "roofline/fma.wgsl",
+        "softmax.wgsl",
         "stats.wgsl",
+        "top_k.wgsl",
     ]
 }
 

@@ -17,8 +17,10 @@ pub mod prune_nm;
 pub mod quant_params;
 pub mod quantize;
 pub mod slab;
+pub mod softmax;
 pub mod stats;
 mod table;
+pub mod top_k;
 
 pub use backend::Backend;
 pub use table::{
@@ -66,6 +68,27 @@ fn rows(float: FloatType, data: &[u8], cols: usize) -> Result<usize> {
         .into());
     }
     Ok(count.checked_div(cols).unwrap_or(0))
+}
+
+/// Invocations that share a row of `cols` columns: a power of two, so that they halve, and about
+/// four columns each, so that a workgroup of 256 takes many short rows or a single long one.
+fn row_lanes(cols: usize) -> u32 {
+    cols.div_ceil(4).next_power_of_two().clamp(1, 256) as u32
+}
+
+/// The first place in `values` `[rows, cols]` whose bits `refused` picks, as an error.
+fn refuse(
+    what: &'static str,
+    expected: &'static str,
+    values: &[f32],
+    cols: usize,
+    refused: impl Fn(u32) -> bool,
+) -> Result<()> {
+    let Some(at) = values.iter().position(|value| refused(value.to_bits())) else {
+        return Ok(());
+    };
+    let (row, column, value) = (at / cols, at % cols, values[at]);
+    Err(FormatProblem::Value { what, row, column, value, expected }.into())
 }
 
 /// How the segments of a scheme lie in a `[rows, cols]` matrix, as the shaders want it: length and

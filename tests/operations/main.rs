@@ -15,7 +15,9 @@ mod prune_nm;
 mod quant_params;
 mod quantize;
 mod slab;
+mod softmax;
 mod stats;
+mod top_k;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};

@@ -6,6 +6,7 @@ mod data;
 mod layers;
 mod magnitude;
 mod quant;
+mod rows;
 
 pub use compare::{Expected, Reference};
 use data::{gaussian, scheme};
@@ -18,6 +19,7 @@ use quant::{
     dequantize_case, dequantize_cases, pack_case, pack_cases, quant_params_case,
     quant_params_cases, quantize_case, quantize_cases,
 };
+use rows::{f32_gaussian, softmax_case, softmax_cases, top_k_case, top_k_cases};
 
 use super::Backend;
 use crate::cpu;
@@ -204,5 +206,19 @@ pub const TABLE: &[Operation] = &[
             cpu::prune::apply(FloatType::F32, &mut data, Cut::above(0.674), 0);
             bitmask_case(FloatType::F32, data, 4096, "bench")
         },
+    },
+    Operation {
+        stem: "softmax",
+        summary: "softmax along rows of 4096",
+        bound: Bound::Float,
+        cases: softmax_cases,
+        bench: |n| softmax_case(f32_gaussian(n & !4095, 4.0, 9), 4096, 1.0, false, "bench"),
+    },
+    Operation {
+        stem: "top_k",
+        summary: "the 5 largest a row of 4096",
+        bound: Bound::Exact,
+        cases: top_k_cases,
+        bench: |n| top_k_case(f32_gaussian(n & !4095, 4.0, 10), 4096, 5, "bench"),
     },
 ];
