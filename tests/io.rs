@@ -299,7 +299,7 @@ fn a_full_disk_at_any_write_leaves_the_old_directory() {
     fs::write(&source, "carried over").expect("written");
     let target = folder.path().join("out");
     fs::create_dir(&target).expect("created");
-    fs::write(target.join("old.txt"), "old").expect("written");
+    fs::write(target.join("old.safetensors"), "old").expect("written");
     let mut failed = 0;
     for after in 0.. {
         fault::fail_writes(Some(after));
@@ -312,7 +312,7 @@ fn a_full_disk_at_any_write_leaves_the_old_directory() {
             Ok(()) => break,
             Err(error) => {
                 assert_eq!(error.exit_code(), 74, "{error}");
-                assert_eq!(names(&target), ["old.txt"]);
+                assert_eq!(names(&target), ["old.safetensors"]);
                 assert_eq!(names(folder.path()), ["out", "source.txt"]);
                 failed += 1;
             }
