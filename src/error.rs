@@ -1,10 +1,12 @@
 //! The one error type. Each message says what was wrong, where, and what to do.
 
+mod array;
 mod device;
 mod format;
 mod network;
 mod usage;
 
+pub use array::ArrayProblem;
 pub use device::DeviceError;
 pub use format::FormatProblem;
 pub use network::NetworkProblem;
@@ -108,6 +110,12 @@ pub enum Error {
         /// Which promise was broken.
         what: &'static str,
     },
+}
+
+impl From<ArrayProblem> for Error {
+    fn from(problem: ArrayProblem) -> Self {
+        FormatProblem::from(problem).into()
+    }
 }
 
 impl From<NetworkProblem> for Error {

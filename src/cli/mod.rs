@@ -6,11 +6,14 @@ mod compress;
 mod decompress;
 mod device;
 mod devices;
+mod evaluate;
 mod generate;
 mod inspect;
+mod network;
 mod output;
 mod progress;
 mod recipe;
+mod run;
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -61,6 +64,8 @@ enum Command {
     Decompress(decompress::Arguments),
     Inspect(inspect::Arguments),
     Compare(compare::Arguments),
+    Run(run::Arguments),
+    Evaluate(evaluate::Arguments),
     Devices(devices::Arguments),
     Bench(bench::Arguments),
     Completions(generate::Completions),
@@ -112,6 +117,8 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Command::Decompress(arguments) => decompress::run(arguments, common),
         Command::Inspect(arguments) => inspect::run(arguments, common),
         Command::Compare(arguments) => compare::run(arguments, common),
+        Command::Run(arguments) => run::run(arguments, common),
+        Command::Evaluate(arguments) => evaluate::run(arguments, common),
         Command::Devices(arguments) => devices::run(arguments, common),
         Command::Bench(arguments) => bench::run(arguments, common),
         Command::Completions(arguments) => generate::completions(arguments),

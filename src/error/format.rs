@@ -1,4 +1,4 @@
-use super::NetworkProblem;
+use super::{ArrayProblem, NetworkProblem};
 use crate::tensor::DType;
 
 /// What is wrong with a file's content. Every message ends in what to do.
@@ -217,4 +217,7 @@ pub enum FormatProblem {
     /// A model that is no network that can be run.
     #[error(transparent)]
     Network(#[from] NetworkProblem),
+    /// A file of numbers that is not valid, or does not fit its use.
+    #[error(transparent)]
+    Array(#[from] ArrayProblem),
 }

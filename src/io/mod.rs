@@ -1,5 +1,6 @@
 //! Files: safetensors in and out, model directories, atomic replacement.
 
+mod arrays;
 mod atomic;
 mod directory;
 #[doc(hidden)]
@@ -9,6 +10,7 @@ mod model;
 mod reader;
 mod writer;
 
+pub use arrays::{Array, ArrayData, DataSet, Split, write_npy};
 pub use atomic::{OutputFile, refuse_same};
 pub use directory::OutputDirectory;
 pub use header::{Header, MAX_HEADER, TensorInfo};

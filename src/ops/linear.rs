@@ -8,7 +8,7 @@ use crate::gpu::{Buffer, Gpu, Recorder};
 use crate::scheme::{Activation, QuantParams, QuantScheme};
 use crate::tensor::{DType, FloatType, Matrix};
 
-use super::{Backend, dense, dense_masked, dense_packed};
+use super::{Backend, dense, dense_masked, dense_packed, words};
 
 /// Bytes of weights in one binding, at most: below every adapter's limit, and short enough that
 /// one dispatch does not take long.
@@ -214,8 +214,9 @@ impl Linear {
         Ok(())
     }
 
-    /// Records the layer: `x` is `[batch, stride(inputs)]`, padded with zeros, and so is the
-    /// result `[batch, stride(outputs)]`. For layers on a GPU.
+    /// Records the layer: `x` is `[batch, stride(inputs)]`, padded with zeros, and the result
+    /// likewise `[batch, stride(outputs)]` where another layer follows, else `[batch, outputs]`.
+    /// For layers on a GPU.
     ///
     /// # Errors
     /// A device error, or [`Error::Bug`] on a CPU layer.
@@ -224,12 +225,13 @@ impl Linear {
         recorder: &mut Recorder,
         x: &Buffer,
         batch: usize,
+        followed: bool,
         variant: Option<Variant>,
     ) -> Result<Buffer> {
         let Held::Gpu { chunks, bias, software } = &self.weights else {
             return Err(Error::Bug { what: "a layer on the CPU was asked to run on a GPU" });
         };
-        let stride = stride(self.outputs);
+        let stride = if followed { stride(self.outputs) } else { self.outputs };
         let variant = variant.unwrap_or(Variant::usual(batch, *software));
         let results = recorder.storage((batch * stride * 4) as u64)?;
         let (activation, slope) = self.activation.code();
@@ -283,11 +285,10 @@ impl Linear {
         }
         let mut recorder = gpu.recorder();
         let x = recorder.upload(bytemuck::cast_slice(&pad(x, batch, self.inputs)))?;
-        let results = self.record(&mut recorder, &x, batch, variant)?;
-        let stride = stride(self.outputs);
-        recorder.download(&results, batch * stride * 4)?;
+        let results = self.record(&mut recorder, &x, batch, false, variant)?;
+        recorder.download(&results, batch * self.outputs * 4)?;
         let bytes = recorder.run()?.downloads.swap_remove(0);
-        Ok(unpad(&bytes, self.outputs))
+        Ok(words(&bytes).into_iter().map(f32::from_bits).collect())
     }
 }
 
@@ -302,13 +303,6 @@ pub fn pad(x: &[f32], batch: usize, features: usize) -> Vec<f32> {
         }
     }
     padded
-}
-
-/// Little-endian rows without their padding.
-pub fn unpad(bytes: &[u8], features: usize) -> Vec<f32> {
-    let rows = bytes.chunks_exact(stride(features).max(8) * 4);
-    let values = rows.flat_map(|row| row.as_chunks::<4>().0.iter().take(features));
-    values.map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }
 
 fn own(weights: LayerWeights<'_>) -> Owned {

@@ -155,6 +155,20 @@ impl StoredTensor {
         }
     }
 
+    /// Codes, scales and zero points of the whole weight, where it is stored as codes.
+    pub(crate) fn packed(&self, model: &Model) -> Option<(Vec<u32>, QuantParams, QuantScheme)> {
+        let Form::Codes { weight, scheme, codes, .. } = &self.form else { return None };
+        let rows = 0..weight.rows;
+        let words = codes_of(model, codes, weight, scheme, &rows);
+        Some((words, self.params(model, &rows), *scheme))
+    }
+
+    /// Mask and kept weights of the whole weight, where it is stored so.
+    pub(crate) fn masked(&self, model: &Model) -> Option<Result<Bitmask>> {
+        let Form::Bitmask { weight, .. } = &self.form else { return None };
+        Some(self.mask(model, &(0..weight.rows)))
+    }
+
     /// Scales and zero points of some rows.
     fn params(&self, model: &Model, rows: &Range<usize>) -> QuantParams {
         let Form::Codes { weight, scheme, scale, zero_point, .. } = &self.form else {

@@ -1,0 +1,121 @@
+//! Inputs with their labels.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use super::{Array, ArrayData};
+use crate::error::{ArrayProblem, Error, Result, UsageError};
+
+/// Inputs `[rows, …]` with a label each.
+#[derive(Clone, Debug)]
+pub struct DataSet {
+    /// What is classified.
+    pub inputs: Array,
+    /// The class of each row.
+    pub labels: Vec<u32>,
+}
+
+/// Which part of a data set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Split {
+    /// What a network learns from.
+    Train,
+    /// What it is judged by.
+    #[default]
+    Test,
+}
+
+impl FromStr for Split {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "train" => Ok(Self::Train),
+            "test" => Ok(Self::Test),
+            _ => Err(UsageError::OutOfRange {
+                what: "--split",
+                value: text.to_owned(),
+                expected: "train or test",
+            }
+            .into()),
+        }
+    }
+}
+
+impl DataSet {
+    /// Reads a directory with the four IDX files of MNIST or Fashion-MNIST, gzipped or not, or an
+    /// `.npz` or `.safetensors` file with `x` and `y`, which has no splits.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where files are missing, [`ArrayProblem`] where they are not valid or do
+    /// not fit each other.
+    pub fn open(path: &Path, split: Split) -> Result<Self> {
+        let (inputs, labels, place) = if path.is_dir() {
+            let stem = match split {
+                Split::Train => "train",
+                Split::Test => "t10k",
+            };
+            let images = one_file(path, &format!("{stem}-images-idx3-ubyte"))?;
+            let labels = one_file(path, &format!("{stem}-labels-idx1-ubyte"))?;
+            (Array::read(&images)?, Array::read(&labels)?, labels)
+        } else {
+            (Array::read_named(path, "x")?, Array::read_named(path, "y")?, path.to_owned())
+        };
+        Self::new(inputs, &labels).map_err(|error| error.in_file(&place))
+    }
+
+    fn new(inputs: Array, labels: &Array) -> Result<Self> {
+        let values: Vec<i64> = match (&labels.data, labels.rows()) {
+            (ArrayData::U8(values), (_, 1)) => values.iter().map(|v| i64::from(*v)).collect(),
+            (ArrayData::I64(values), (_, 1)) => values.clone(),
+            _ => {
+                return Err(ArrayProblem::Shape {
+                    what: "the array of labels".to_owned(),
+                    found: labels.shape.clone(),
+                    expected: "[rows] of integers".to_owned(),
+                }
+                .into());
+            }
+        };
+        let (rows, _) = inputs.rows();
+        if rows != values.len() {
+            return Err(ArrayProblem::Counts { inputs: rows, labels: values.len() }.into());
+        }
+        if rows == 0 {
+            return Err(ArrayProblem::Empty.into());
+        }
+        let labels = values.iter().enumerate().map(|(index, value)| {
+            u32::try_from(*value).map_err(|_| {
+                let (value, classes) = (value.to_string(), u32::MAX as usize);
+                ArrayProblem::Label { index, value, classes }.into()
+            })
+        });
+        Ok(Self { inputs, labels: labels.collect::<Result<_>>()? })
+    }
+
+    /// Fails where a label is none of `classes` classes.
+    ///
+    /// # Errors
+    /// [`ArrayProblem::Label`].
+    pub fn check_labels(&self, classes: usize) -> Result<()> {
+        match self.labels.iter().position(|label| *label as usize >= classes) {
+            None => Ok(()),
+            Some(index) => {
+                let value = self.labels[index].to_string();
+                Err(ArrayProblem::Label { index, value, classes }.into())
+            }
+        }
+    }
+}
+
+/// `stem` or `stem.gz` in `folder`; some copies have a dot instead of the second hyphen.
+fn one_file(folder: &Path, stem: &str) -> Result<PathBuf> {
+    let dotted = stem.replace("-idx", ".idx");
+    let names = [stem.to_owned(), format!("{stem}.gz"), dotted.clone(), format!("{dotted}.gz")];
+    let paths = names.iter().map(|name| folder.join(name));
+    paths.into_iter().find(|path| path.is_file()).ok_or_else(|| {
+        let text = format!("none of {} is there", names.join(", "));
+        let source = std::io::Error::new(std::io::ErrorKind::NotFound, text);
+        Error::Input { path: folder.to_owned(), source }
+    })
+}

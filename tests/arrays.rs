@@ -1,0 +1,245 @@
+//! Files of numbers: what is read, and what is refused and how.
+
+#[path = "common/files.rs"]
+mod files;
+
+use std::io::Write;
+use std::path::Path;
+
+use files::{floats, tensor, write};
+use proptest::prelude::*;
+use tensorpress::io::{Array, ArrayData, DataSet, Split, write_npy};
+use tensorpress::tensor::DType;
+
+/// A file as numpy.save writes it.
+fn npy(version: u8, descr: &str, fortran: bool, shape: &str, data: &[u8]) -> Vec<u8> {
+    let order = if fortran { "True" } else { "False" };
+    let mut header =
+        format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}");
+    let before = if version == 1 { 10 } else { 12 };
+    while !(header.len() + before + 1).is_multiple_of(64) {
+        header.push(' ');
+    }
+    header.push('\n');
+    let mut bytes = vec![0x93, b'N', b'U', b'M', b'P', b'Y', version, 0];
+    match version {
+        1 => bytes.extend((header.len() as u16).to_le_bytes()),
+        _ => bytes.extend((header.len() as u32).to_le_bytes()),
+    }
+    bytes.extend(header.as_bytes());
+    bytes.extend(data);
+    bytes
+}
+
+fn idx(kind: u8, shape: &[u32], data: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0, 0, kind, shape.len() as u8];
+    bytes.extend(shape.iter().flat_map(|extent| extent.to_be_bytes()));
+    bytes.extend(data);
+    bytes
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+    encoder.write_all(bytes).expect("into memory");
+    encoder.finish().expect("into memory")
+}
+
+fn npz(members: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(vec![]));
+    for (name, bytes) in members {
+        let options = zip::write::SimpleFileOptions::default();
+        archive.start_file(format!("{name}.npy"), options).expect("a member");
+        archive.write_all(bytes).expect("into memory");
+    }
+    archive.finish().expect("into memory").into_inner()
+}
+
+fn le<const N: usize>(values: &[[u8; N]]) -> Vec<u8> {
+    values.concat()
+}
+
+fn read(bytes: &[u8]) -> Result<Array, tensorpress::Error> {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), bytes).expect("written");
+    Array::read(file.path())
+}
+
+#[test]
+fn every_kind_is_read() {
+    let f32s = le(&[1.0_f32, -2.5, 3.0, 4.0, 5.0, 6.0].map(f32::to_le_bytes));
+    let rows = vec![1.0, -2.5, 3.0, 4.0, 5.0, 6.0];
+    let (floats, ints, bytes) = (ArrayData::F32, ArrayData::I64, ArrayData::U8);
+    let cases: Vec<(&str, Vec<u8>, Vec<usize>, ArrayData)> = vec![
+        ("f4", npy(1, "<f4", false, "(2, 3)", &f32s), vec![2, 3], floats(rows.clone())),
+        ("version 2", npy(2, "<f4", false, "(6,)", &f32s), vec![6], floats(rows.clone())),
+        ("version 3", npy(3, "<f4", false, "(6,)", &f32s), vec![6], floats(rows.clone())),
+        ("scalar", npy(1, "<f4", false, "()", &f32s[..4]), vec![], floats(vec![1.0])),
+        ("empty", npy(1, "<f4", false, "(0, 3)", &[]), vec![0, 3], floats(vec![])),
+        (
+            "Fortran order",
+            npy(1, "<f4", true, "(2, 3)", &f32s),
+            vec![2, 3],
+            floats(vec![1.0, 3.0, 5.0, -2.5, 4.0, 6.0]),
+        ),
+        (
+            "big endian",
+            npy(1, ">f4", false, "(1,)", &2.5_f32.to_be_bytes()),
+            vec![1],
+            floats(vec![2.5]),
+        ),
+        ("f2", npy(1, "<f2", false, "(1,)", &[0, 0x3e]), vec![1], floats(vec![1.5])),
+        (
+            "f8",
+            npy(1, "<f8", false, "(1,)", &0.1_f64.to_le_bytes()),
+            vec![1],
+            floats(vec![0.1_f64 as f32]),
+        ),
+        ("u1", npy(1, "|u1", false, "(2,)", &[1, 255]), vec![2], bytes(vec![1, 255])),
+        ("bool", npy(1, "|b1", false, "(2,)", &[1, 0]), vec![2], bytes(vec![1, 0])),
+        ("i1", npy(1, "|i1", false, "(1,)", &[255]), vec![1], ints(vec![-1])),
+        ("i2", npy(1, ">i2", false, "(1,)", &[255, 254]), vec![1], ints(vec![-2])),
+        ("i8", npy(1, "<i8", false, "(1,)", &(-5_i64).to_le_bytes()), vec![1], ints(vec![-5])),
+        ("u8", npy(1, "<u8", false, "(1,)", &7_u64.to_le_bytes()), vec![1], ints(vec![7])),
+        ("IDX bytes", idx(8, &[2, 2], &[1, 2, 3, 4]), vec![2, 2], bytes(vec![1, 2, 3, 4])),
+        ("IDX floats", idx(0x0d, &[1], &2.0_f32.to_be_bytes()), vec![1], floats(vec![2.0])),
+        ("IDX gzipped", gzip(&idx(8, &[2], &[5, 6])), vec![2], bytes(vec![5, 6])),
+        ("npy gzipped", gzip(&npy(1, "<f4", false, "(6,)", &f32s)), vec![6], floats(rows.clone())),
+        ("npz", npz(&[("x", npy(1, "<f4", false, "(6,)", &f32s))]), vec![6], floats(rows)),
+    ];
+    for (name, content, shape, data) in cases {
+        let array = read(&content).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!((array.shape, array.data), (shape, data), "{name}");
+    }
+    let scaled = Array { shape: vec![2], data: ArrayData::U8(vec![0, 255]) };
+    assert_eq!(scaled.scaled()[..], [0.0, 1.0]);
+}
+
+/// Each is exit code 65 with a message that names what was expected and what was found.
+#[test]
+fn broken_files_are_refused() {
+    let good = npy(1, "<f4", false, "(2,)", &[0; 8]);
+    let with = |at: usize, value: u8| {
+        let mut bytes = good.clone();
+        bytes[at] = value;
+        bytes
+    };
+    let huge = "(18446744073709551615, 18446744073709551615)";
+    let cases: Vec<(&str, Vec<u8>, &str)> = vec![
+        ("empty", vec![], "first bytes"),
+        ("text", b"hello, world".to_vec(), "first bytes"),
+        ("magic alone", good[..4].to_vec(), "npy header"),
+        ("half a header", good[..40].to_vec(), "npy header"),
+        (
+            "half the data",
+            good[..good.len() - 3].to_vec(),
+            "takes 8 bytes of data and the file has 5",
+        ),
+        ("more data", [&good[..], &[0]].concat(), "more than 8"),
+        ("version 9", with(6, 9), "version 9 and 1, 2 or 3 was expected"),
+        ("a long header", with(9, 255), "npy header"),
+        ("pickled", npy(1, "|O", false, "(2,)", &[0; 8]), "pickled"),
+        ("text elements", npy(1, "<U5", false, "(2,)", &[0; 8]), "numbers were expected"),
+        ("complex", npy(1, "<c8", false, "(1,)", &[0; 8]), "numbers were expected"),
+        ("overflow", npy(1, "<f4", false, huge, &[]), "64 GiB"),
+        ("a negative extent", npy(1, "<f4", false, "(-1,)", &[]), "'shape'"),
+        ("a large integer", npy(1, "<u8", false, "(1,)", &[255; 8]), "64-bit"),
+        ("IDX of no type", idx(0x0a, &[1], &[0]), "the type 0x0a"),
+        ("IDX cut off", idx(8, &[2, 2], &[0; 3]), "takes 4 bytes of data and the file has 3"),
+        ("IDX of 255 dimensions", vec![0, 0, 8, 255, 0, 0], "IDX header"),
+        ("gzip of text", gzip(b"hello"), "first bytes"),
+        ("gzip cut off", gzip(&good)[..20].to_vec(), "header"),
+        ("npz of several", npz(&[("x", good.clone()), ("y", good.clone())]), "holds x, y"),
+        ("npz of none", npz(&[]), "holds none"),
+        ("zip cut off", npz(&[("x", good.clone())])[..30].to_vec(), "npz header"),
+    ];
+    for (name, content, words) in cases {
+        let error = read(&content).expect_err(name);
+        assert_eq!(error.exit_code(), 65, "{name}: {error}");
+        assert!(error.to_string().contains(words), "{name}: {error}");
+    }
+    let missing = Array::read(Path::new("/nonexistent.npy")).expect_err("missing");
+    assert_eq!(missing.exit_code(), 66);
+}
+
+#[test]
+fn what_numpy_reads_is_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("y.npy");
+    write_npy(&path, &[2, 1], &[1.0, -2.0], false).expect("written");
+    let expected = npy(1, "<f4", false, "(2, 1)", &le(&[1.0_f32, -2.0].map(f32::to_le_bytes)));
+    assert_eq!(std::fs::read(&path).expect("there"), expected);
+    assert_eq!(write_npy(&path, &[0], &[], false).expect_err("there").exit_code(), 73);
+    write_npy(&path, &[1], &[3.0], true).expect("replaced");
+    let array = Array::read(&path).expect("read");
+    assert_eq!((array.shape, array.data), (vec![1], ArrayData::F32(vec![3.0])));
+}
+
+#[test]
+fn data_sets_fit_or_say_why_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path();
+    let open = || DataSet::open(root, Split::Test);
+    assert_eq!(open().expect_err("nothing there").exit_code(), 66);
+    std::fs::write(root.join("t10k-images-idx3-ubyte"), idx(8, &[2, 1, 2], &[0, 255, 51, 0]))
+        .expect("written");
+    std::fs::write(root.join("t10k-labels-idx1-ubyte.gz"), gzip(&idx(8, &[2], &[3, 1])))
+        .expect("written");
+    let data = open().expect("whole");
+    assert_eq!(data.inputs.rows(), (2, 2));
+    assert_eq!(data.inputs.scaled()[..], [0.0, 1.0, 0.2, 0.0]);
+    assert_eq!(data.labels, [3, 1]);
+    data.check_labels(4).expect("all below 4");
+    let error = data.check_labels(3).expect_err("3 is no class of three");
+    assert!(error.to_string().contains("label 0 is 3; expected a whole number from 0 to 2"));
+
+    let file = root.join("d.safetensors");
+    let x = floats("x", &[2, 2], &[0.0; 4]);
+    let refused = |y, words: &str| {
+        write(&file, &[], &[x.clone(), y]);
+        let error = DataSet::open(&file, Split::Test).expect_err(words);
+        assert_eq!(error.exit_code(), 65);
+        assert!(error.to_string().contains(words), "{error}");
+    };
+    refused(tensor("y", DType::U8, &[3], &[0; 3]), "2 inputs and 3 labels");
+    refused(tensor("y", DType::I8, &[2], &[0, 255]), "label 1 is -1");
+    refused(floats("y", &[2], &[0.0; 2]), "of integers");
+    refused(tensor("z", DType::U8, &[2], &[0; 2]), "expected an array \"y\"; the file holds");
+}
+
+proptest! {
+    /// Whatever the bytes, there is an array or an error, in little memory.
+    #[test]
+    fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0..6) {
+        let bytes = match kind {
+            0 => bytes,
+            1 => [b"\x93NUMPY\x01\x00v\x00".to_vec(), bytes].concat(),
+            2 => [vec![0, 0, 8], bytes].concat(),
+            3 => gzip(&bytes),
+            4 => npz(&[("x", bytes)]),
+            _ => npy(1, "<f4", false, &String::from_utf8_lossy(&bytes), &[]),
+        };
+        let _ = read(&bytes);
+    }
+
+    #[test]
+    fn damaged_files_never_panic(at in 0_usize..136, value in any::<u8>()) {
+        let mut bytes = npy(1, "<f4", false, "(2,)", &[0; 8]);
+        bytes[at % 136] = value;
+        let _ = read(&bytes);
+    }
+}
+
+#[test]
+fn fashion_mnist_where_it_is_there() {
+    let shared = std::env::var_os("TENSORPRESS_SHARED").unwrap_or_default();
+    let folder = Path::new(&shared).join("data/fashion-mnist");
+    if !folder.is_dir() {
+        println!("skipped: Fashion-MNIST (TENSORPRESS_SHARED names no folder with it)");
+        return;
+    }
+    for (split, rows) in [(Split::Train, 60_000), (Split::Test, 10_000)] {
+        let data = DataSet::open(&folder, split).expect("whole");
+        assert_eq!(data.inputs.shape, [rows, 28, 28]);
+        data.check_labels(10).expect("ten classes");
+    }
+}

@@ -1,0 +1,206 @@
+//! Networks run from their files: dense and compressed, on the CPU and on a GPU.
+
+#[path = "common/files.rs"]
+mod files;
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+use files::{find, read, trained};
+use tensorpress::compress::{Format, OnIndivisible, Recipe};
+use tensorpress::gpu::{DeviceChoice, GpuOptions};
+use tensorpress::io::{Array, ArrayData, DataSet, Model, Split};
+use tensorpress::nn::{Loaded, Network, Outputs, agreement, evaluate};
+use tensorpress::ops::Backend;
+use tensorpress::scheme::{Bits, Granularity, QuantScheme};
+use tensorpress::tensor::FloatType;
+
+static GPU: LazyLock<Backend> = LazyLock::new(|| {
+    Backend::open(&DeviceChoice::Gpu, GpuOptions::default()).expect("an adapter; see scripts/test")
+});
+
+fn load(path: &Path, backend: &Backend) -> Loaded {
+    let model = Model::open(path).expect("a model");
+    let (network, _) = Network::read(&model, None).expect("a network");
+    Loaded::new(backend, &model, network).expect("loaded")
+}
+
+/// Rows of pixels, some dark and some bright.
+fn inputs(rows: usize) -> Vec<f32> {
+    files::noise(5, rows * 784).iter().map(|v| (v * 0.3 + 0.2).clamp(0.0, 1.0)).collect()
+}
+
+/// The network 784 → 100 → 10 in f64, from the dense weights of a file.
+fn reference(path: &Path, x: &[f32]) -> Vec<f64> {
+    let tensors = read(path);
+    let keras = tensors.iter().any(|t| t.name.starts_with("dense"));
+    let names = if keras {
+        [("dense/kernel", "dense/bias"), ("dense_1/kernel", "dense_1/bias")]
+    } else {
+        [("fc1.weight", "fc1.bias"), ("fc2.weight", "fc2.bias")]
+    };
+    let values = |name: &str| -> Vec<f64> {
+        let tensor = find(&tensors, name);
+        let float = FloatType::from_dtype(tensor.dtype).expect("floats");
+        let count = tensor.data.len() / float.size();
+        (0..count).map(|i| f64::from(float.load(&tensor.data, i))).collect()
+    };
+    let mut current: Vec<f64> = x.iter().map(|v| f64::from(*v)).collect();
+    for (layer, (weight, bias)) in names.into_iter().enumerate() {
+        let (w, b) = (values(weight), values(bias));
+        let (outputs, inputs) = (b.len(), w.len() / b.len());
+        let at = |o: usize, i: usize| if keras { w[i * outputs + o] } else { w[o * inputs + i] };
+        let rows = current.chunks(inputs).flat_map(|x| {
+            let sum =
+                |o: usize| x.iter().enumerate().map(|(i, x)| x * at(o, i)).sum::<f64>() + b[o];
+            (0..outputs)
+                .map(sum)
+                .map(|z| if layer == 0 { z.max(0.0) } else { z })
+                .collect::<Vec<_>>()
+        });
+        current = rows.collect();
+    }
+    current
+}
+
+/// Every layout and type, dense and in every compressed form, straight from the compressed
+/// weights, against f64 on the dequantized ones.
+#[test]
+fn networks_give_what_their_weights_say() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [packed, dense] = ["packed", "dense"].map(|name| folder.path().join(name));
+    let scheme = |bits, granularity| QuantScheme::new(bits, granularity);
+    let asymmetric = |s: QuantScheme| QuantScheme { symmetric: false, ..s };
+    let new = || Recipe::new().force(true).on_indivisible(OnIndivisible::Channel);
+    let recipes = [
+        new().sparsity(0.0),
+        new().quantize(QuantScheme::int8()),
+        new().quantize(asymmetric(scheme(Bits::Four, Granularity::Group(16)))),
+        new().quantize(scheme(Bits::Two, Granularity::Group(4))),
+        new().quantize(asymmetric(scheme(Bits::Eight, Granularity::Tensor))),
+        new().sparsity(0.6).format(Format::SparseBitmask),
+    ];
+    for path in trained().into_iter().filter(|path| path.to_string_lossy().contains("n-100-10")) {
+        let model = Model::open(&path).expect("a model");
+        for recipe in &recipes {
+            recipe.compress(&model, &packed, &Backend::Cpu).expect("compressed");
+            recipe
+                .clone()
+                .format(Format::Dense)
+                .compress(&model, &dense, &Backend::Cpu)
+                .expect("dense");
+            let half = find(&read(&dense), &read(&dense)[0].name).dtype.bits() == 16;
+            for rows in [1, 3, 70] {
+                let x = inputs(rows);
+                let expected = reference(&dense, &x);
+                for backend in [&Backend::Cpu, &GPU] {
+                    let got = load(&packed, backend).forward(&x, Outputs::Logits).expect("runs");
+                    assert_eq!(got.len(), expected.len());
+                    // Codes times scales are not rounded to 16 bits in a forward pass, dense
+                    // weights are.
+                    let bound = if half { 0.05 } else { 2e-5 };
+                    let worst = got.iter().zip(&expected).map(|(g, e)| (f64::from(*g) - e).abs());
+                    let worst = worst.fold(0.0, f64::max);
+                    assert!(worst < bound, "{} {recipe:?}: {worst}", path.display());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn probabilities_sum_to_one_and_batches_do_not_matter() {
+    let path = files::own("examples/fashion-100-10.safetensors");
+    let x = inputs(33);
+    for backend in [&Backend::Cpu, &GPU] {
+        let loaded = load(&path, backend);
+        let whole = loaded.forward(&x, Outputs::AsDescribed).expect("runs");
+        for row in whole.chunks(10) {
+            let sum: f32 = row.iter().sum();
+            assert!((sum - 1.0).abs() < 1e-5 && row.iter().all(|p| *p >= 0.0), "{row:?}");
+        }
+        let parts =
+            x.chunks(784 * 7).flat_map(|x| loaded.forward(x, Outputs::AsDescribed).expect("runs"));
+        for (whole, part) in whole.iter().zip(parts) {
+            assert!((whole - part).abs() < 1e-5);
+        }
+        assert!(loaded.forward(&[], Outputs::Logits).expect("no rows").is_empty());
+        assert_eq!(loaded.forward(&x[1..], Outputs::Logits).expect_err("no rows").exit_code(), 65);
+    }
+}
+
+#[test]
+fn evaluation_counts() {
+    let loaded = load(&files::own("examples/fashion-100-10.safetensors"), &Backend::Cpu);
+    let x = inputs(40);
+    let logits = loaded.forward(&x, Outputs::Logits).expect("runs");
+    let best =
+        |row: &[f32]| (0..10).max_by(|a, b| row[*a].total_cmp(&row[*b])).expect("ten") as u32;
+    let predictions: Vec<u32> = logits.chunks(10).map(best).collect();
+    // Every fourth label is wrong on purpose.
+    let labels: Vec<u32> = predictions
+        .iter()
+        .enumerate()
+        .map(|(i, p)| if i % 4 == 0 { (p + 1) % 10 } else { *p })
+        .collect();
+    let inputs = Array { shape: vec![40, 28, 28], data: ArrayData::F32(x) };
+    let data = DataSet { inputs, labels };
+    let evaluation = evaluate(&loaded, &data, 7).expect("runs");
+    assert_eq!((evaluation.rows, evaluation.correct), (40, 30));
+    assert_eq!(evaluation.accuracy, 0.75);
+    assert_eq!(evaluation.predictions, predictions);
+    let total: u64 = evaluation.confusion.iter().flatten().sum();
+    assert_eq!(total, 40);
+    let entropy: f64 = logits
+        .chunks(10)
+        .zip(&data.labels)
+        .map(|(row, label)| {
+            let sum: f64 = row.iter().map(|z| f64::from(*z).exp()).sum();
+            sum.ln() - f64::from(row[*label as usize])
+        })
+        .sum();
+    assert!((evaluation.cross_entropy - entropy / 40.0).abs() < 1e-5);
+    let same = agreement(&evaluation, &evaluation, &data.labels);
+    assert_eq!(
+        (same.agreement, same.accuracy_difference, same.confidence_95),
+        (1.0, 0.0, [0.0; 2])
+    );
+    let wide = Array { shape: vec![40, 785], data: ArrayData::F32(vec![0.0; 40 * 785]) };
+    let wide = DataSet { inputs: wide, ..data.clone() };
+    let error = evaluate(&loaded, &wide, 7).expect_err("another width");
+    assert!(error.to_string().contains("785") && error.to_string().contains("784"), "{error}");
+}
+
+/// The accuracies that other tools measured for the same files and weights.
+#[test]
+fn accuracy_on_fashion_mnist_where_it_is_there() {
+    let shared = std::env::var_os("TENSORPRESS_SHARED").unwrap_or_default();
+    let shared = Path::new(&shared);
+    let Ok(data) = DataSet::open(&shared.join("data/fashion-mnist"), Split::Test) else {
+        println!("skipped: Fashion-MNIST (TENSORPRESS_SHARED names no folder with it)");
+        return;
+    };
+    let accuracy = |path: &Path, backend: &Backend| {
+        evaluate(&load(path, backend), &data, 256).expect("runs").correct
+    };
+    let model = |name: &str| shared.join(format!("models/{name}.safetensors"));
+    for (name, correct) in [
+        ("fashion-100-10", 8814),
+        ("fashion-100-10.f16", 8813),
+        ("fashion-100-10.bf16", 8811),
+        ("fashion-100-10.keras-layout", 8814),
+        ("fashion-1200-1200-10", 8872),
+        ("fashion-30-10-hard", 8643),
+    ] {
+        assert_eq!(accuracy(&model(name), &Backend::Cpu), correct, "{name}");
+    }
+    assert_eq!(accuracy(&model("fashion-100-10"), &GPU), 8814);
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("out");
+    let opened = Model::open(&model("fashion-100-10")).expect("a model");
+    for (share, correct) in [(0.5, 7794), (0.8, 5660), (0.9, 3762), (0.95, 2660)] {
+        let recipe = Recipe::new().force(true).sparsity(share).format(Format::SparseBitmask);
+        recipe.compress(&opened, &out, &Backend::Cpu).expect("compressed");
+        assert_eq!(accuracy(&out, &Backend::Cpu), correct, "{share} zeros");
+    }
+}
