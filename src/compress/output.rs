@@ -41,10 +41,7 @@ impl<'a> Output<'a> {
         if model.is_directory() {
             return OutputDirectory::check(path, force);
         }
-        if !force && std::fs::symlink_metadata(path).is_ok() {
-            return Err(Error::Exists { path: path.to_owned() });
-        }
-        Ok(())
+        OutputFile::check(path, force)
     }
 
     /// Begins to write about `bytes` bytes.

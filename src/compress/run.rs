@@ -277,7 +277,10 @@ impl<'a> LastPass<'a> {
     fn write_bitmask(&self, loaded: &Loaded<'_>, dense: &[u8]) -> Result<()> {
         let (weight, first) = (loaded.work.weight, loaded.slab.rows.start);
         let Slab { tensor, number, .. } = *loaded.slab;
-        let mask = ops::bitmask::encode(self.context.backend, weight.float, dense, weight.cols)?;
+        let mut mask =
+            ops::bitmask::encode(self.context.backend, weight.float, dense, weight.cols)?;
+        // Encoding cannot tell how many rows there are of nothing.
+        mask.row_offsets.resize(loaded.slab.rows.len(), 0);
         let kept = &self.scans[tensor].kept;
         let size = weight.float.size();
         if (mask.compressed.len() / size) as u64 != kept[number + 1] - kept[number] {

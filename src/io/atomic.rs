@@ -26,28 +26,33 @@ pub struct OutputFile {
 }
 
 impl OutputFile {
+    /// Fails where `target` must not be written.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] where it is there and `force` is not given, or [`Error::Create`] where it
+    /// is or names a folder.
+    pub fn check(target: &Path, force: bool) -> Result<()> {
+        if !force && fs::symlink_metadata(target).is_ok() {
+            return Err(Error::Exists { path: target.to_owned() });
+        }
+        if target.is_dir() || target.as_os_str().as_encoded_bytes().ends_with(b"/") {
+            return Err(create_error(target, io::ErrorKind::IsADirectory.into()));
+        }
+        Ok(())
+    }
+
     /// Starts a file of `size` bytes that will become `target`.
     ///
     /// # Errors
     /// [`Error::Exists`] where `target` is there and `force` is not given, [`Error::Locked`] where
     /// another run is writing it, [`Error::NoSpace`], or [`Error::Create`].
     pub fn create(target: &Path, size: u64, force: bool) -> Result<Self> {
-        Self::create_shown(target, target, size, force)
+        Self::check(target, force)?;
+        Self::create_shown(target, target, size)
     }
 
     /// [`OutputFile::create`] of a file that a user will find at `shown`.
-    pub(super) fn create_shown(
-        target: &Path,
-        shown: &Path,
-        size: u64,
-        force: bool,
-    ) -> Result<Self> {
-        if !force && fs::symlink_metadata(target).is_ok() {
-            return Err(Error::Exists { path: shown.to_owned() });
-        }
-        if target.is_dir() {
-            return Err(create_error(shown, io::ErrorKind::IsADirectory.into()));
-        }
+    pub(super) fn create_shown(target: &Path, shown: &Path, size: u64) -> Result<Self> {
         let name = target
             .file_name()
             .ok_or_else(|| create_error(shown, io::ErrorKind::InvalidFilename.into()))?;

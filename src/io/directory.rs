@@ -78,7 +78,7 @@ impl OutputDirectory {
     /// As [`OutputFile::create`].
     pub fn file(&self, name: &str, size: u64) -> Result<OutputFile> {
         let shown = self.target.join(name);
-        OutputFile::create_shown(&self.staging.join(name), &shown, size, false)
+        OutputFile::create_shown(&self.staging.join(name), &shown, size)
     }
 
     /// Writes a small file.

@@ -53,7 +53,7 @@ impl Model {
             (vec![name], vec![file], None)
         };
         let config = path.join(CONFIG);
-        let config = if config.exists() { Some(read_json(&config)?) } else { None };
+        let config = if config.exists() { Some(read_config(&config)?) } else { None };
         let mut others = vec![];
         collect_others(path, Path::new(""), &mut others)?;
         others.retain(|p| {
@@ -122,6 +122,16 @@ fn read_json(path: &Path) -> Result<Value> {
         path: path.to_owned(),
         problem: FormatProblem::Json { reason: e.to_string() },
     })
+}
+
+/// `config.json`, into which `quantization_config` must fit.
+fn read_config(path: &Path) -> Result<Value> {
+    let config = read_json(path)?;
+    if config.is_object() {
+        return Ok(config);
+    }
+    let reason = "an object was expected".to_owned();
+    Err(Error::Format { path: path.to_owned(), problem: FormatProblem::Json { reason } })
 }
 
 /// The one safetensors file of a directory without an index.

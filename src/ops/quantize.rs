@@ -5,7 +5,7 @@ use super::{Backend, kernel, segment_count, segmentation, words};
 use crate::cpu;
 use crate::error::{Result, UsageError};
 use crate::gpu::{Buffer, Kernel, Recorder};
-use crate::scheme::{Arithmetic, QuantParams, QuantScheme, Range};
+use crate::scheme::{Arithmetic, Granularity, QuantParams, QuantScheme, Range};
 use crate::tensor::{FloatType, Matrix};
 
 /// Packed codes and the number of saturated weights, on the device.
@@ -67,7 +67,11 @@ pub(super) fn check(
     scheme: &QuantScheme,
 ) -> Result<()> {
     scheme.validate()?;
-    let segments = segment_count(scheme, rows, cols);
+    let mut segments = segment_count(scheme, rows, cols);
+    if rows * cols == 0 && scheme.granularity == Granularity::Tensor && params.scale.len() == 1 {
+        // A file has a scale for a whole tensor even where that is empty.
+        segments = 1;
+    }
     let zero_points = if scheme.symmetric { 0 } else { segments };
     if params.scale.len() != segments || params.zero_point.len() != zero_points {
         return Err(UsageError::OutOfRange {

@@ -92,6 +92,8 @@ fn granularity(name: &str, shapes: &Shapes<'_>, group: Option<&Value>) -> Result
         [] | [1] => Ok(Granularity::Tensor),
         [r] if r == rows => Ok(Granularity::Channel),
         [r, 1] if r == rows => Ok(Granularity::Channel),
+        // Rows of nothing have no groups, whatever their size.
+        [r, 0] if r == rows && cols == 0 => Ok(Granularity::Group(1)),
         [r, groups] if r == rows && groups > 0 => {
             let said = group.and_then(|weights| weights.get("group_size")).and_then(Value::as_u64);
             let said = said.and_then(|size| usize::try_from(size).ok()).filter(|size| *size > 0);

@@ -480,6 +480,7 @@ fn an_output_that_cannot_be_created() {
         (&input, root.join("a-file/out"), force, vec!["a-file/out", "choose another path"]),
         (&model, root.join("a-file/out"), force, vec!["a-file/out", "choose another path"]),
         (&input, root.join("a-file"), "", vec!["a-file", "already exists", force]),
+        (&input, root.join("folder/"), "", vec!["folder/", "give a file name"]),
         (&input, root.join("full"), "", vec!["full", "already exists"]),
         (&input, root.join("full"), force, vec!["full", "give a file name"]),
         (&model, root.join("full"), "", vec!["full", "already exists", force]),
