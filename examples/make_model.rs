@@ -73,7 +73,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         for spec in &specs {
             map.insert(spec.name.clone(), name.clone().into());
         }
-        let seed = arguments.seed.wrapping_add(number as u64 * 0x1000);
+        let seed = mix(arguments.seed, number as u64);
         write(&arguments.out.join(name), specs, arguments.dtype, seed)?;
     }
     let index = serde_json::json!({ "metadata": { "total_size": total }, "weight_map": map });
@@ -97,7 +97,7 @@ fn write(
         let deviation = 1.0 / (spec.shape.last().copied().unwrap_or(1).max(1) as f32).sqrt();
         (0..elements.div_ceil(BLOCK)).into_par_iter().try_for_each(|block| {
             let first = block * BLOCK;
-            let seed = seed.wrapping_add((number as u64) << 40).wrapping_add(block as u64);
+            let seed = mix(mix(seed, number as u64), block as u64);
             let values = gaussian(seed, BLOCK.min(elements - first), deviation);
             let mut bytes = Vec::with_capacity(values.len() * float.size());
             float.encode(&values, &mut bytes);
@@ -107,16 +107,29 @@ fn write(
     Ok(writer.finish()?)
 }
 
+/// What SplitMix64 adds at every step.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// SplitMix64's output for a state.
+fn scramble(state: u64) -> u64 {
+    let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// A seed for part `number` of what `seed` makes. Scrambled, because every SplitMix64 sequence is a
+/// stretch of the same cycle: seeds that lie steps apart would give shifted copies of each other.
+fn mix(seed: u64, number: u64) -> u64 {
+    scramble(scramble(seed.wrapping_add(STEP)).wrapping_add(number))
+}
+
 /// Box–Muller over a SplitMix64 sequence.
 fn gaussian(seed: u64, count: usize, deviation: f32) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut state = seed;
     let mut uniform = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        state = state.wrapping_add(STEP);
         // In (0, 1], so that its logarithm is finite.
-        (((z ^ (z >> 31)) >> 40) + 1) as f32 / (1 << 24) as f32
+        ((scramble(state) >> 40) + 1) as f32 / (1 << 24) as f32
     };
     let mut values = Vec::with_capacity(count + 1);
     while values.len() < count {
