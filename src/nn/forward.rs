@@ -74,6 +74,11 @@ impl Loaded {
         &self.backend
     }
 
+    /// Bytes of its weights, as they are held.
+    pub fn weight_bytes(&self) -> u64 {
+        self.layers.iter().map(Linear::weight_bytes).sum()
+    }
+
     /// The outputs `[batch, outputs]` for inputs `[batch, inputs]`. On a GPU the whole network is
     /// one submit, or one a batch that fits the device where there are many rows.
     ///

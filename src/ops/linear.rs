@@ -80,6 +80,20 @@ impl LayerWeights<'_> {
         }
     }
 
+    /// Bytes that they take, as they are.
+    pub fn bytes(&self) -> u64 {
+        let bytes = match self {
+            Self::Dense(weights) => weights.data.len(),
+            Self::Packed(PackedWeights { words, params, .. }) => {
+                words.len() * 4 + params.scale.len() * 4 + params.zero_point.len()
+            }
+            Self::Masked(MaskedWeights { mask, .. }) => {
+                mask.compressed.len() + mask.bitmask.len() + mask.row_offsets.len() * 8
+            }
+        };
+        bytes as u64
+    }
+
     fn check(&self) -> Result<()> {
         match self {
             Self::Dense(_) => Ok(()),
@@ -96,6 +110,7 @@ impl LayerWeights<'_> {
 pub struct Linear {
     inputs: usize,
     outputs: usize,
+    bytes: u64,
     activation: Activation,
     weights: Held,
 }
@@ -147,7 +162,7 @@ impl Linear {
         activation: Activation,
     ) -> Result<Self> {
         weights.check()?;
-        let (inputs, outputs) = (weights.inputs(), weights.outputs());
+        let (inputs, outputs, bytes) = (weights.inputs(), weights.outputs(), weights.bytes());
         if let Some(bias) = bias.filter(|bias| bias.len() != outputs) {
             return Err(shape_error(&[outputs], bias.len()));
         }
@@ -164,7 +179,7 @@ impl Linear {
                 Held::Gpu { chunks, bias, software: gpu.is_software() }
             }
         };
-        Ok(Self { inputs, outputs, activation, weights: held })
+        Ok(Self { inputs, outputs, bytes, activation, weights: held })
     }
 
     /// Input features.
@@ -175,6 +190,11 @@ impl Linear {
     /// Output features.
     pub fn outputs(&self) -> usize {
         self.outputs
+    }
+
+    /// Bytes of its weights, as they are held.
+    pub fn weight_bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// `x` is `[batch, inputs]`, `out` becomes `[batch, outputs]`. For layers on the CPU.

@@ -57,7 +57,7 @@ const FEW_RUNS: usize = 5;
 const MAX_TIME: Duration = Duration::from_secs(2);
 
 /// Median time of `run`, by the clock that it reports.
-fn median(mut run: impl FnMut() -> Result<Duration>) -> Result<Duration> {
+pub(crate) fn median(mut run: impl FnMut() -> Result<Duration>) -> Result<Duration> {
     run()?; // the first run compiles, allocates and touches pages
     let start = Instant::now();
     let mut times = vec![];

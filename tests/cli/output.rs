@@ -44,6 +44,40 @@ fn json_is_one_object_on_standard_output() {
 }
 
 #[test]
+fn a_network_is_measured_in_every_form_on_both_devices() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let small = folder.path().join("small.safetensors");
+    finish(&mut compress(&own(EXAMPLE), &small, "--quantize int4 --on-indivisible channel"))
+        .succeeded();
+    let derived = ["int8", "int4", "50 % pruned"];
+    for (model, first) in [(own(EXAMPLE), vec!["dense"]), (small, vec!["dense", "as stored"])] {
+        let model = model.display().to_string();
+        let ran = run(["bench", "--model", &model, "--batches", "1,3", "--size", "4K"]
+            .into_iter()
+            .chain(["--device", "gpu", "--json"]))
+        .succeeded();
+        let report = ran.json();
+        let devices = report["devices"].as_array().expect("devices");
+        assert_eq!(devices.len(), 2);
+        for device in devices {
+            let forms = device["forms"].as_array().expect("forms");
+            let names: Vec<_> = forms.iter().map(|form| form["form"].as_str()).collect();
+            let expected = first.iter().chain(&derived).map(|name| Some(*name));
+            assert_eq!(names, expected.collect::<Vec<_>>());
+            for form in forms {
+                let batches = form["batches"].as_array().expect("batches");
+                let rows: Vec<_> = batches.iter().map(|speed| speed["batch"].as_u64()).collect();
+                assert_eq!(rows, [Some(1), Some(3)]);
+                assert!(batches.iter().all(|speed| speed["rows_per_second"].as_f64() > Some(0.0)));
+            }
+            let bytes = |at: usize| forms[at]["weight_bytes"].as_u64().expect("bytes");
+            assert_eq!(bytes(0), 79_400 * 4);
+            assert!(bytes(forms.len() - 2) < bytes(0) / 6, "int4 stays packed");
+        }
+    }
+}
+
+#[test]
 fn quiet_leaves_standard_error_empty() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("out.safetensors");

@@ -1,0 +1,172 @@
+//! A network over batch sizes, in every form that its weights can have.
+
+use std::path::{Path, PathBuf};
+
+use indicatif::ProgressBar;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::{Arguments, Common, Target, output};
+use crate::cli::progress;
+use crate::compress::{Execution, Format, OnIndivisible, Recipe, decompress};
+use crate::error::{Error, Result};
+use crate::io::Model;
+use crate::nn::{self, Loaded, Network, Speed};
+use crate::ops::Backend;
+use crate::scheme::QuantScheme;
+use crate::stored::format_of;
+
+/// From one row to what fills any device.
+pub(super) const BATCHES: [u32; 7] = [1, 4, 16, 64, 256, 1024, 4096];
+
+/// Share of the weights that the pruned form has lost.
+const SPARSITY: f64 = 0.5;
+
+/// The network with its weights in one form.
+struct FormOf {
+    name: String,
+    model: Model,
+    network: Network,
+}
+
+/// The figures of a form on a device.
+struct Row<'a> {
+    form: &'a FormOf,
+    weight_bytes: u64,
+    speeds: Vec<Speed>,
+}
+
+pub(super) fn run(args: &Arguments, path: &Path, common: &Common) -> Result<()> {
+    let folder = TempDir::new().map_err(|source| {
+        let advice = "set TMPDIR to a folder that you may write to";
+        Error::Create { path: std::env::temp_dir(), source, advice }
+    })?;
+    let forms = forms(path, folder.path(), common)?;
+    let targets = Target::all(args, common)?;
+    let steps = targets.len() * forms.len() * args.batches.len();
+    let bar = progress::steps(common, steps as u64);
+    let rows = targets.iter().map(|target| {
+        forms.iter().map(|form| measure(args, target, form, &bar)).collect::<Result<Vec<_>>>()
+    });
+    let rows = rows.collect::<Result<Vec<_>>>()?;
+    bar.finish_and_clear();
+    if common.json {
+        let devices = targets.iter().zip(&rows).map(|(target, rows)| {
+            let forms = rows.iter().map(|row| {
+                json!({
+                    "form": row.form.name,
+                    "weight_bytes": row.weight_bytes,
+                    "batches": row.speeds,
+                })
+            });
+            target.as_json("forms", forms.collect())
+        });
+        let (model, devices) = (path.display().to_string(), devices.collect::<Vec<_>>());
+        output::json(&json!({ "schema_version": 1, "model": model, "devices": devices }))
+    } else {
+        output::print(&as_text(&forms, &targets, &rows))
+    }
+}
+
+/// The model as it is, and what else can be made of its weights.
+fn forms(path: &Path, folder: &Path, common: &Common) -> Result<Vec<FormOf>> {
+    let model = Model::open(path)?;
+    let mut forms = vec![];
+    let dense = match format_of(&model) {
+        None => model,
+        Some(_) => {
+            let dense = folder.join("dense");
+            decompress(&model, &dense, false, &Execution::new(&Backend::Cpu))?;
+            forms.push(FormOf::new("as stored", model)?);
+            Model::open(&dense)?
+        }
+    };
+    let quantize = |scheme| Recipe::new().quantize(scheme).on_indivisible(OnIndivisible::Channel);
+    let derived = [
+        ("int8", quantize(QuantScheme::int8())),
+        ("int4", quantize(QuantScheme::w4a16())),
+        ("50 % pruned", Recipe::new().sparsity(SPARSITY).format(Format::SparseBitmask)),
+    ];
+    let compressed = derived.iter().map(|(name, recipe)| {
+        let to: PathBuf = folder.join(name);
+        recipe.compress(&dense, &to, &Backend::Cpu)?;
+        FormOf::new(name, Model::open(&to)?)
+    });
+    let compressed = compressed.collect::<Result<Vec<_>>>()?;
+    forms.insert(0, FormOf::new("dense", dense)?);
+    forms.extend(compressed);
+    output::note(common, &format!("{}:\n{}", path.display(), forms[0].network));
+    Ok(forms)
+}
+
+impl FormOf {
+    fn new(name: &str, model: Model) -> Result<Self> {
+        let (network, _) = Network::read(&model, None)?;
+        Ok(Self { name: name.to_owned(), model, network })
+    }
+
+    fn load(&self, backend: &Backend) -> Result<Loaded> {
+        Loaded::new(backend, &self.model, self.network.clone())
+    }
+}
+
+fn measure<'a>(
+    args: &Arguments,
+    target: &Target,
+    form: &'a FormOf,
+    bar: &ProgressBar,
+) -> Result<Row<'a>> {
+    let loaded = form.load(&target.backend)?;
+    // On the CPU there is nothing to compare with but itself.
+    let reference = match &target.backend {
+        Backend::Cpu => None,
+        Backend::Gpu(_) => Some(form.load(&Backend::Cpu)?),
+    };
+    let speeds = args.batches.iter().map(|batch| {
+        let batch = *batch as usize;
+        let expected = reference.as_ref().map(|cpu| nn::outputs(cpu, batch)).transpose()?;
+        let speed = nn::speed(&loaded, batch, &target.roofline, expected.as_deref())?;
+        bar.inc(1);
+        Ok(speed)
+    });
+    let speeds = speeds.collect::<Result<_>>()?;
+    Ok(Row { form, weight_bytes: loaded.weight_bytes(), speeds })
+}
+
+fn as_text(forms: &[FormOf], targets: &[Target], rows: &[Vec<Row<'_>>]) -> String {
+    let mut text: String = targets.iter().map(Target::as_text).collect();
+    let mut header = vec!["batch".to_owned(), "form".to_owned(), "weights".to_owned()];
+    for target in targets {
+        let name = target.short_name();
+        header.extend([format!("{name} ms"), "rows/s".into(), "GFLOP/s".into()]);
+        header.extend(["× dense".into(), "% of roofline".into()]);
+    }
+    let mut lines = vec![];
+    for (at, speed) in rows[0][0].speeds.iter().enumerate() {
+        for (number, form) in forms.iter().enumerate() {
+            let bytes = output::bytes(rows[0][number].weight_bytes);
+            let mut line = vec![speed.batch.to_string(), form.name.clone(), bytes];
+            for rows in rows {
+                line.extend(figures(&rows[number].speeds[at], &rows[0].speeds[at]));
+            }
+            lines.push(line);
+        }
+    }
+    text.push('\n');
+    text.push_str(&output::table(&header, 2, lines));
+    text.push_str(
+        "\nGFLOP/s counts the dense network's arithmetic in every form.\n\
+         What a GPU gives was compared with the CPU's outputs.\n",
+    );
+    text
+}
+
+fn figures(speed: &Speed, dense: &Speed) -> [String; 5] {
+    [
+        format!("{:.4}", speed.seconds * 1e3),
+        format!("{:.0}", speed.rows_per_second),
+        format!("{:.1}", speed.gflop_per_second),
+        format!("{:.2}", dense.seconds / speed.seconds),
+        format!("{:.0}", speed.share_of_roofline * 100.0),
+    ]
+}
