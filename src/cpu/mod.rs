@@ -9,6 +9,7 @@ pub mod activation;
 pub mod bitmask;
 mod convert;
 pub mod dense;
+pub mod dense_grad;
 pub mod dense_masked;
 pub mod dense_packed;
 pub mod dequantize;

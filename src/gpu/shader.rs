@@ -17,6 +17,7 @@ pub fn sources() -> &'static [(&'static str, &'static str)] {
         "common/order.wgsl",
         "bitmask.wgsl",
         "dense.wgsl",
+        "dense_grad.wgsl",
         "dense_masked.wgsl",
         "dense_packed.wgsl",
         "dequantize.wgsl",

@@ -5,6 +5,7 @@
 mod backend;
 pub mod bitmask;
 pub mod dense;
+pub mod dense_grad;
 pub mod dense_masked;
 pub mod dense_packed;
 pub mod dequantize;
@@ -19,13 +20,17 @@ pub mod quantize;
 pub mod slab;
 pub mod softmax;
 pub mod stats;
+mod stream;
 mod table;
 pub mod top_k;
+mod values;
 
 pub use backend::Backend;
+pub use stream::{Stream, Submitted};
 pub use table::{
     Bound, Case, Expected, Operation, Output, Reference, ReferenceFn, Run, TABLE, Work,
 };
+pub use values::{Indices, Values};
 
 use crate::error::{FormatProblem, Result};
 use crate::gpu::{Buffer, Gpu, Kernel, Recorder};

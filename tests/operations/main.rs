@@ -5,6 +5,7 @@
 mod bitmask;
 mod comparator;
 mod dense;
+mod dense_grad;
 mod dense_masked;
 mod dense_packed;
 mod dequantize;

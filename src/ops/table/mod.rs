@@ -3,6 +3,7 @@
 
 mod compare;
 mod data;
+mod gradients;
 mod layers;
 mod magnitude;
 mod quant;
@@ -10,6 +11,7 @@ mod rows;
 
 pub use compare::{Expected, Reference};
 use data::{gaussian, scheme};
+use gradients::{dense_grad_case, dense_grad_cases};
 use layers::Weights;
 use magnitude::{
     FIRST_DIGIT, bitmask_case, bitmask_cases, histogram_case, histogram_cases, prune_case,
@@ -220,5 +222,15 @@ pub const TABLE: &[Operation] = &[
         bound: Bound::Exact,
         cases: top_k_cases,
         bench: |n| top_k_case(f32_gaussian(n & !4095, 4.0, 10), 4096, 5, "bench"),
+    },
+    Operation {
+        stem: "dense_grad",
+        summary: "gradients of a square layer, batch of 256",
+        bound: Bound::Float,
+        cases: dense_grad_cases,
+        bench: |n| {
+            let side = (n.isqrt() / 64).max(1) * 64;
+            dense_grad_case((256, side, side), None)
+        },
     },
 ];
