@@ -26,9 +26,22 @@ pub enum UsageError {
     },
     /// A recipe that changes nothing.
     #[error(
-        "nothing to do; give --sparsity, --threshold, --threshold-ratio, --nm, --quantize or --format sparse-bitmask"
+        "nothing to do; give --keep-neurons, --sparsity, --threshold, --threshold-ratio, --nm, --quantize or --format sparse-bitmask"
     )]
     NothingToDo,
+    /// Neurons are to go from a model that is no network.
+    #[error(
+        "--keep-neurons removes neurons from the hidden layers of a chain of dense layers: {reason}"
+    )]
+    NoNetwork {
+        /// Why the model is none, and what to do.
+        reason: String,
+    },
+    /// Neurons are to go from a network that has none but its outputs.
+    #[error(
+        "--keep-neurons removes neurons from hidden layers, and the only layer of this network gives its outputs; leave --keep-neurons out"
+    )]
+    NoHiddenLayer,
     /// A selection that selects nothing.
     #[error(
         "no tensor is selected: of {tensors}, {matched} match by name and none of these is a two-dimensional f32, f16 or bf16 weight; see `tensorpress inspect` and --include"
