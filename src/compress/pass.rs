@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::execution::{Advance, Execution, Progress};
 use super::finite;
+use super::neurons::Slim;
 use super::plan::{Plan, TensorPlan, Work};
 use super::workers;
 use crate::error::{Error, FormatProblem, Result};
 use crate::io::{Model, SafetensorsFile};
 use crate::ops::Backend;
-use crate::stored::Weight;
 use crate::tensor::{FloatType, Matrix};
 
 /// What every pass needs.
@@ -115,7 +115,10 @@ impl<'a> Context<'a> {
         let Some(how) = &tensor.work else {
             return Err(Error::Bug { what: "a slab of a tensor that is not selected" });
         };
-        let data = self.rows(plan, tensor, &how.weight, &slab.rows)?;
+        let data = match &tensor.slim {
+            Some(slim) => Cow::Owned(self.kept(plan, tensor, slim, &slab.rows)?),
+            None => how.weight.read(self.file(tensor), &tensor.input, &slab.rows),
+        };
         if self.refuses(how.weight.float, &data) {
             return Err(self.describe_non_finite(plan));
         }
@@ -127,19 +130,17 @@ impl<'a> Context<'a> {
         Ok(result)
     }
 
-    /// Rows `rows` of `weight`, which is what stays of `tensor`. Those of a tensor that loses
-    /// neurons are a copy, and released.
-    pub(super) fn rows(
+    /// Rows `rows` of what stays of a tensor that loses neurons.
+    pub(super) fn kept(
         &self,
         plan: &Plan,
         tensor: &TensorPlan,
-        weight: &Weight,
+        slim: &Slim,
         rows: &Range<usize>,
-    ) -> Result<Cow<'a, [u8]>> {
-        let file = self.file(tensor);
-        match (&plan.neurons, &tensor.slim) {
-            (Some(neurons), Some(slim)) => neurons.read(file, tensor, slim, rows).map(Cow::Owned),
-            _ => Ok(weight.read(file, &tensor.input, rows)),
+    ) -> Result<Vec<u8>> {
+        match &plan.neurons {
+            Some(neurons) => neurons.read(self.file(tensor), tensor, slim, rows),
+            None => Err(Error::Bug { what: "a tensor that loses neurons of no network" }),
         }
     }
 

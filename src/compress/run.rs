@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::config;
 use super::execution::{Advance, Execution};
-use super::neurons;
+use super::neurons::{self, Slim};
 use super::output::{Metadata, Output, copy_ranges};
 use super::pass::{Context, Loaded, Slab, slabs};
 use super::plan::{Form, Plan, TensorPlan, Work, bitmask_outputs};
@@ -22,7 +22,7 @@ use crate::io::{Model, SafetensorsWriter, TensorSpec};
 use crate::nn::Network;
 use crate::ops::{self, Backend};
 use crate::scheme::{Granularity, QuantParams, QuantScheme};
-use crate::stored::{self, Weight};
+use crate::stored;
 
 impl Recipe {
     /// Compresses `model` to `output`: a file where the model is one, otherwise a directory.
@@ -177,7 +177,7 @@ enum Job {
     /// Rows of what neurons leave of a tensor.
     Slim {
         tensor: usize,
-        rest: Weight,
+        slim: Slim,
         rows: Range<usize>,
     },
     Copy {
@@ -214,8 +214,8 @@ impl<'a> LastPass<'a> {
                 self.context.read(loaded.data.len());
                 Ok(sums)
             }),
-            Job::Slim { tensor, rest, rows } => {
-                self.slim(*tensor, rest, rows)?;
+            Job::Slim { tensor, slim, rows } => {
+                self.slim(*tensor, slim, rows)?;
                 Ok(ReportSums::default())
             }
             Job::Copy { tensor, range } => {
@@ -238,8 +238,8 @@ impl<'a> LastPass<'a> {
         let slabs = slabs(self.plan, |tensor, _| tensor.shard == self.shard);
         let mut jobs: Vec<Job> = slabs.into_iter().map(Job::Compress).collect();
         for (tensor, plan) in self.plan.in_shard(self.shard).filter(|(_, t)| !t.is_selected()) {
-            if let Some(rest) = plan.slim.map(|slim| slim.rest) {
-                jobs.extend(rest.slabs().map(|rows| Job::Slim { tensor, rest, rows }));
+            if let Some(slim) = plan.slim.map(|slim| slim.as_stored()) {
+                jobs.extend(slim.rest.slabs().map(|rows| Job::Slim { tensor, slim, rows }));
                 continue;
             }
             let bytes = plan.input.bytes() as usize;
@@ -253,10 +253,10 @@ impl<'a> LastPass<'a> {
         self.writer.write_at(self.first_output[tensor] + number, at as u64, bytes)
     }
 
-    fn slim(&self, tensor: usize, rest: &Weight, rows: &Range<usize>) -> Result<()> {
-        let data = self.context.rows(self.plan, &self.plan.tensors[tensor], rest, rows)?;
+    fn slim(&self, tensor: usize, slim: &Slim, rows: &Range<usize>) -> Result<()> {
+        let data = self.context.kept(self.plan, &self.plan.tensors[tensor], slim, rows)?;
         self.context.read(data.len());
-        rest.scatter(rows, &data, |at, piece| self.write(tensor, 0, at, piece))
+        slim.rest.scatter(rows, &data, |at, piece| self.write(tensor, 0, at, piece))
     }
 
     fn copy(&self, tensor: usize, range: &Range<usize>) -> Result<()> {
