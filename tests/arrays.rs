@@ -206,6 +206,25 @@ fn data_sets_fit_or_say_why_not() {
     refused(tensor("z", DType::U8, &[2], &[0; 2]), "expected an array \"y\"; the file holds");
 }
 
+/// Keras's data sets have both splits in one file.
+#[test]
+fn a_file_may_hold_both_splits() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/digits.npz");
+    for (split, rows) in [(Split::Train, 1297), (Split::Test, 500)] {
+        let data = DataSet::open(&example, split).expect("whole");
+        assert_eq!(data.inputs.shape, [rows, 8, 8]);
+        data.check_labels(10).expect("ten classes");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("d.safetensors");
+    write(&file, &[], &[floats("x_train", &[1, 2], &[0.0; 2])]);
+    let message = |split| DataSet::open(&file, split).expect_err("a part is missing").to_string();
+    assert!(
+        message(Split::Train).contains("expected an array \"y_train\"; the file holds x_train")
+    );
+    assert!(message(Split::Test).contains("expected an array \"x\"; the file holds x_train"));
+}
+
 proptest! {
     /// Whatever the bytes, there is an array or an error, in little memory.
     #[test]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::{Array, ArrayData};
-use crate::error::{ArrayProblem, Error, Result, UsageError};
+use crate::error::{ArrayProblem, Error, FormatProblem, Result, UsageError};
 
 /// Inputs `[rows, …]` with a label each.
 #[derive(Clone, Debug)]
@@ -44,7 +44,8 @@ impl FromStr for Split {
 
 impl DataSet {
     /// Reads a directory with the four IDX files of MNIST or Fashion-MNIST, gzipped or not, or an
-    /// `.npz` or `.safetensors` file with `x` and `y`, which has no splits.
+    /// `.npz` or `.safetensors` file with `x` and `y`, which has no splits, or, as the files of
+    /// Keras, with `x_train`, `y_train`, `x_test` and `y_test`.
     ///
     /// # Errors
     /// [`Error::Input`] where files are missing, [`ArrayProblem`] where they are not valid or do
@@ -59,7 +60,8 @@ impl DataSet {
             let labels = one_file(path, &format!("{stem}-labels-idx1-ubyte"))?;
             (Array::read(&images)?, Array::read(&labels)?, labels)
         } else {
-            (Array::read_named(path, "x")?, Array::read_named(path, "y")?, path.to_owned())
+            let (inputs, labels) = pair(path, split)?;
+            (inputs, labels, path.to_owned())
         };
         Self::new(inputs, &labels).map_err(|error| error.in_file(&place))
     }
@@ -105,6 +107,31 @@ impl DataSet {
                 Err(ArrayProblem::Label { index, value, classes }.into())
             }
         }
+    }
+}
+
+/// `x` and `y` of a file, or those of the split where it has splits.
+fn pair(path: &Path, split: Split) -> Result<(Array, Array)> {
+    let [x, y] = match split {
+        Split::Train => ["x_train", "y_train"],
+        Split::Test => ["x_test", "y_test"],
+    };
+    let no_name = |error: &Error| {
+        let problem = match error {
+            Error::Data(problem) | Error::Format { problem, .. } => problem,
+            _ => return false,
+        };
+        matches!(problem, FormatProblem::Array(ArrayProblem::Name { .. }))
+    };
+    match Array::read_named(path, "x") {
+        Ok(inputs) => Ok((inputs, Array::read_named(path, "y")?)),
+        Err(error) if no_name(&error) => match Array::read_named(path, x) {
+            Ok(inputs) => Ok((inputs, Array::read_named(path, y)?)),
+            // Neither is there: "x" is what to call it.
+            Err(other) if no_name(&other) => Err(error),
+            Err(other) => Err(other),
+        },
+        Err(error) => Err(error),
     }
 }
 
