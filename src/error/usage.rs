@@ -105,6 +105,46 @@ pub enum UsageError {
         /// What was asked for.
         wanted: String,
     },
+    /// Nothing of some kind has this name.
+    #[error("no {what} {wanted:?}; there are {known}")]
+    UnknownName {
+        /// The kind.
+        what: &'static str,
+        /// What was asked for.
+        wanted: String,
+        /// What there is.
+        known: &'static str,
+    },
+    /// A schedule that does not parse or contradicts itself.
+    #[error("the schedule {given:?} cannot be followed: {problem}; {form}")]
+    Schedule {
+        /// The schedule.
+        given: String,
+        /// What is wrong.
+        problem: String,
+        /// What can be written.
+        form: &'static str,
+    },
+    /// Batches that the rows of a data set do not fill.
+    #[error(
+        "batches of {size} cannot be made of {rows} rows; choose a --batch-size from 1 to {rows}, or give more data"
+    )]
+    BatchSize {
+        /// Rows of a batch.
+        size: usize,
+        /// Rows of the data set.
+        rows: usize,
+    },
+    /// A split that leaves one side without rows.
+    #[error(
+        "--validation-split {share} of {rows} rows leaves no row on one side; choose another share, or give more data"
+    )]
+    ValidationSplit {
+        /// The share that is kept back.
+        share: f64,
+        /// Rows of the data set.
+        rows: usize,
+    },
     /// As many activations as fit neither the layers nor the places between them.
     #[error(
         "{given} activations for a network of {layers} layers; give {}, one between each two layers, or {layers}, the last for the outputs",
