@@ -203,4 +203,16 @@ fn accuracy_on_fashion_mnist_where_it_is_there() {
         recipe.compress(&opened, &out, &Backend::Cpu).expect("compressed");
         assert_eq!(accuracy(&out, &Backend::Cpu), correct, "{share} zeros");
     }
+    for (name, slimmed) in [
+        ("fashion-100-10", [(0.75, 8451), (0.5, 7079), (0.25, 4307)]),
+        ("fashion-100-10.keras-layout", [(0.75, 8451), (0.5, 7079), (0.25, 4307)]),
+        ("fashion-1200-1200-10", [(0.75, 8873), (0.5, 8853), (0.25, 8738)]),
+    ] {
+        let opened = Model::open(&model(name)).expect("a model");
+        for (share, correct) in slimmed {
+            let recipe = Recipe::new().force(true).keep_neurons(share);
+            recipe.compress(&opened, &out, &Backend::Cpu).expect("compressed");
+            assert_eq!(accuracy(&out, &Backend::Cpu), correct, "{name}: {share} of its neurons");
+        }
+    }
 }

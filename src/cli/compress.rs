@@ -8,7 +8,7 @@ use super::Common;
 use super::device::Work;
 use super::output::{self, bytes, figure, percent, shape};
 use super::recipe::RecipeArguments;
-use crate::compress::{Plan, Report};
+use crate::compress::{Plan, Report, TensorReport};
 use crate::error::Result;
 use crate::io::Model;
 
@@ -27,6 +27,9 @@ use crate::io::Model;
 
   # 2:4 sparsity and 8-bit codes; the sizes first
   tensorpress compress m.safetensors --nm 2:4 --quantize int8 --dry-run
+
+  # half of the hidden neurons, then 4-bit codes for what is left
+  tensorpress compress mlp.safetensors -o small.safetensors --keep-neurons 0.5 --quantize int4
 
   # all layers but the first, as JSON
   tensorpress compress m.safetensors -o out.safetensors --quantize int8 --exclude '^fc1' --json")]
@@ -52,7 +55,10 @@ pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
     let recipe = arguments.recipe.recipe()?.force(arguments.force);
     let model = Model::open(&arguments.model)?;
     // Whatever does not fit the model is told before a device is opened.
-    Plan::new(&model, &recipe)?;
+    let plan = Plan::new(&model, &recipe)?;
+    if let Some(origin) = plan.network() {
+        output::note(common, &format!("{}: {origin}", arguments.model.display()));
+    }
     let report = arguments.work.run(common, |execution| {
         match (&arguments.output, arguments.dry_run) {
             (Some(out), false) => recipe.compress_with(&model, out, execution),
@@ -64,6 +70,15 @@ pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
         output::warn(common, warning);
     }
     if common.json { output::json(&report) } else { output::print(&text(&report)) }
+}
+
+/// "100×784", or "100×784 → 50×784".
+fn shapes(row: &TensorReport) -> String {
+    let mut text = shape(&row.shape);
+    if row.shape_after != row.shape {
+        text += &format!(" → {}", shape(&row.shape_after));
+    }
+    text
 }
 
 fn text(report: &Report) -> String {
@@ -83,7 +98,7 @@ fn text(report: &Report) -> String {
     let rows = report.tensors.iter().map(|row| {
         vec![
             row.name.clone(),
-            shape(&row.shape),
+            shapes(row),
             row.dtype.to_owned(),
             row.action.clone(),
             figure(row.sparsity, percent),

@@ -10,6 +10,13 @@ use crate::scheme::{Arithmetic, Bits, Granularity, NmPattern, QuantScheme, Range
 #[derive(Clone, Debug, Args)]
 #[command(group = ArgGroup::new("pruning").multiple(false))]
 pub(super) struct RecipeArguments {
+    /// Remove hidden neurons for good, first of all: keep this share of each hidden layer
+    ///
+    /// Those with the largest |inputs| x |outputs| stay: the norm of the neuron's row of its
+    /// layer's weight times that of its column of the next one's. Weights and biases shrink. Works
+    /// on chains of dense layers, as `tensorpress run` does.
+    #[arg(long, value_name = "R", help_heading = "Pruning")]
+    keep_neurons: Option<f64>,
     /// Zero exactly this share of each weight, smallest magnitudes first (0.5 is half)
     #[arg(long, value_name = "S", group = "pruning", help_heading = "Pruning")]
     sparsity: Option<f64>,
@@ -134,6 +141,9 @@ impl RecipeArguments {
                 Indivisible::Skip => OnIndivisible::Skip,
             },
         );
+        if let Some(share) = self.keep_neurons {
+            recipe = recipe.keep_neurons(share);
+        }
         if let Some(pruning) = self.pruning() {
             recipe = recipe.prune(pruning);
         }

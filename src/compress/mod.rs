@@ -6,6 +6,7 @@ mod decompress;
 mod execution;
 mod finite;
 mod inspect;
+mod neurons;
 mod output;
 mod pass;
 mod plan;

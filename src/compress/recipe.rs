@@ -74,6 +74,7 @@ pub enum OnIndivisible {
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Recipe {
+    pub(super) keep_neurons: Option<f64>,
     pub(super) prune: Option<Pruning>,
     pub(super) quantize: Option<QuantScheme>,
     pub(super) selection: Selection,
@@ -88,6 +89,23 @@ impl Recipe {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Removes neurons, before anything else: of each hidden layer of n neurons, `share` · n stay,
+    /// rounded half to even and at least one. Weights and biases really shrink.
+    ///
+    /// Those stay whose ‖w_in‖₂ · ‖w_out‖₂ is largest: the norm of the neuron's row of its own
+    /// layer's weight times that of its column of the next layer's. Of equal ones the first stay,
+    /// and all keep their order. The model must be a network that [`crate::nn::Network::read`]
+    /// reads. Its description is carried over; where it has none and the sizes of the tensors told
+    /// the order of the layers, which other sizes might not, one is written.
+    ///
+    /// [`Recipe::include`] and [`Recipe::exclude`] say what is pruned and quantized, not where
+    /// neurons go.
+    #[must_use]
+    pub fn keep_neurons(mut self, share: f64) -> Self {
+        self.keep_neurons = Some(share);
+        self
     }
 
     /// Prunes.
@@ -166,11 +184,13 @@ impl Recipe {
     /// A [`UsageError`].
     pub fn validate(&self) -> Result<()> {
         match (self.prune, self.quantize, self.format) {
-            (None, None, None | Some(Format::Dense)) => return Err(UsageError::NothingToDo.into()),
+            (None, None, None | Some(Format::Dense)) if self.keep_neurons.is_none() => {
+                return Err(UsageError::NothingToDo.into());
+            }
             (_, None, Some(Format::CompressedTensors)) => {
                 return Err(UsageError::Conflict {
                     first: "--format compressed-tensors",
-                    second: "pruning alone",
+                    second: "removing weights or neurons alone",
                     advice: "add --quantize, or choose --format dense or sparse-bitmask",
                 }
                 .into());
@@ -185,6 +205,9 @@ impl Recipe {
             }
             _ => {}
         }
+        if let Some(share) = self.keep_neurons.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
+            return out_of_range("--keep-neurons", share.to_string(), "a share above 0, at most 1");
+        }
         if let Some(pruning) = self.prune {
             validate_pruning(pruning)?;
         }
@@ -192,6 +215,12 @@ impl Recipe {
             scheme.validate()?;
         }
         Ok(())
+    }
+
+    /// Whether single weights change, or how they are stored; without it neurons may go still.
+    pub(super) fn touches_weights(&self) -> bool {
+        let stored = self.output_format() != Format::Dense;
+        self.prune.is_some() || self.quantize.is_some() || stored
     }
 
     /// The group size, where weights are quantized in groups.
@@ -203,10 +232,11 @@ impl Recipe {
     }
 }
 
+fn out_of_range(what: &'static str, value: String, expected: &'static str) -> Result<()> {
+    Err(UsageError::OutOfRange { what, value, expected }.into())
+}
+
 fn validate_pruning(pruning: Pruning) -> Result<()> {
-    let out_of_range = |what, value: String, expected| {
-        Err(UsageError::OutOfRange { what, value, expected }.into())
-    };
     match pruning {
         Pruning::Sparsity { share, .. } if !(0.0..=1.0).contains(&share) => {
             out_of_range("--sparsity", share.to_string(), "a share from 0 to 1")
@@ -244,6 +274,10 @@ mod tests {
             nm(1, 33),
             nm(40, 50),
             Recipe::new().sparsity(0.5).format(Format::CompressedTensors),
+            Recipe::new().keep_neurons(0.5).format(Format::CompressedTensors),
+            Recipe::new().keep_neurons(0.0),
+            Recipe::new().keep_neurons(1.1),
+            Recipe::new().keep_neurons(f64::NAN),
             Recipe::new().quantize(QuantScheme::int8()).format(Format::SparseBitmask),
         ];
         for recipe in bad {
@@ -253,6 +287,9 @@ mod tests {
             Recipe::new().format(Format::SparseBitmask),
             Recipe::new().sparsity(0.0),
             Recipe::new().sparsity(1.0),
+            Recipe::new().keep_neurons(1.0),
+            Recipe::new().keep_neurons(1e-9).format(Format::Dense),
+            Recipe::new().keep_neurons(0.5).format(Format::SparseBitmask),
             nm(2, 4),
             nm(31, 32),
             Recipe::new().quantize(QuantScheme::w4a16()).format(Format::Dense),

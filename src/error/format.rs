@@ -214,6 +214,14 @@ pub enum FormatProblem {
         /// What does not fit, and what to do.
         reason: &'static str,
     },
+    /// A history of a training that does not parse.
+    #[error("no history of a training, line {line}: {reason}; remove the file to begin a new one")]
+    History {
+        /// Where in the file, from 1.
+        line: u64,
+        /// What is wrong.
+        reason: String,
+    },
     /// A model that is no network that can be run.
     #[error(transparent)]
     Network(#[from] NetworkProblem),
