@@ -14,6 +14,8 @@ mod output;
 mod progress;
 mod recipe;
 mod run;
+mod train;
+mod training;
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -66,6 +68,7 @@ enum Command {
     Compare(compare::Arguments),
     Run(run::Arguments),
     Evaluate(evaluate::Arguments),
+    Train(train::Arguments),
     Devices(devices::Arguments),
     Bench(bench::Arguments),
     Completions(generate::Completions),
@@ -119,6 +122,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Command::Compare(arguments) => compare::run(arguments, common),
         Command::Run(arguments) => run::run(arguments, common),
         Command::Evaluate(arguments) => evaluate::run(arguments, common),
+        Command::Train(arguments) => train::run(arguments, common),
         Command::Devices(arguments) => devices::run(arguments, common),
         Command::Bench(arguments) => bench::run(arguments, common),
         Command::Completions(arguments) => generate::completions(arguments),

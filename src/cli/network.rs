@@ -25,7 +25,7 @@ pub(super) struct NetworkArguments {
     device: Device,
 }
 
-fn activation(text: &str) -> std::result::Result<Activation, String> {
+pub(super) fn activation(text: &str) -> std::result::Result<Activation, String> {
     text.parse::<Activation>().map_err(|error| error.to_string())
 }
 

@@ -6,8 +6,10 @@ use std::str::FromStr;
 use chacha20::rand_core::Rng;
 
 use super::network::{Layer, Network};
+use super::parameters::{LayerParameters, Parameters};
 use super::random::{Purpose, stream};
 use crate::error::{Error, UsageError};
+use crate::tensor::FloatType;
 
 /// How first weights are drawn; the limits are those of Keras. Biases are zeros.
 ///
@@ -42,15 +44,6 @@ const NAMES: [(&str, Init); 3] = [
     ("zeros", Init::Zeros),
 ];
 
-/// The parameters of a dense layer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Parameters {
-    /// `[outputs, inputs]`, row-major.
-    pub weight: Vec<f32>,
-    /// `[outputs]`; empty where the layer has none.
-    pub bias: Vec<f32>,
-}
-
 impl Init {
     /// What can be parsed, for messages.
     pub const KNOWN: &str = "glorot-uniform, he-uniform and zeros";
@@ -65,7 +58,7 @@ impl Init {
     }
 
     /// The parameters of `layer`, which is number `number` of its network.
-    fn layer(self, layer: &Layer, seed: u64, number: u64) -> Parameters {
+    fn layer(self, layer: &Layer, seed: u64, number: u64) -> LayerParameters {
         let Layer { inputs, outputs, .. } = *layer;
         let limit = self.limit(inputs, outputs) as f32;
         let mut words = stream(seed, Purpose::Weights, number);
@@ -74,15 +67,16 @@ impl Init {
             const STEP: f32 = 1.0 / (1 << 23) as f32;
             weight.fill_with(|| limit * ((words.next_u32() >> 8) as f32 * STEP - 1.0));
         }
-        let bias = vec![0.0; layer.bias.as_ref().map_or(0, |_| outputs)];
-        Parameters { weight, bias }
+        let bias = layer.bias.as_ref().map(|_| vec![0.0; outputs]);
+        LayerParameters { weight, bias, float: FloatType::F32 }
     }
 }
 
 impl Network {
     /// First parameters of each layer; the same for the same seed.
-    pub fn initial(&self, init: Init, seed: u64) -> Vec<Parameters> {
-        (0..).zip(&self.layers).map(|(number, layer)| init.layer(layer, seed, number)).collect()
+    pub fn initial(&self, init: Init, seed: u64) -> Parameters {
+        let layers = (0..).zip(&self.layers);
+        Parameters { layers: layers.map(|(number, layer)| init.layer(layer, seed, number)).collect() }
     }
 }
 
@@ -123,8 +117,8 @@ mod tests {
             [(Init::GlorotUniform, (6.0_f64 / 500.0).sqrt()), (Init::HeUniform, 0.02_f64.sqrt())]
         {
             assert_eq!(init.limit(300, 200), limit);
-            let first = &network().initial(init, 3)[0];
-            assert_eq!((first.weight.len(), &first.bias), (60_000, &vec![0.0; 200]));
+            let first = &network().initial(init, 3).layers[0];
+            assert_eq!((first.weight.len(), &first.bias), (60_000, &Some(vec![0.0; 200])));
             let share = |w: &f32| f64::from(*w) / limit;
             let n = first.weight.len() as f64;
             let mean = first.weight.iter().map(share).sum::<f64>() / n;
@@ -140,19 +134,19 @@ mod tests {
             assert!(least < low * 0.999 && most > high * 0.999, "{least} {most}");
         }
         let zeros = network().initial(Init::Zeros, 3);
-        assert!(zeros.iter().all(|layer| layer.weight.iter().all(|w| *w == 0.0)));
+        assert!(zeros.layers.iter().all(|layer| layer.weight.iter().all(|w| *w == 0.0)));
     }
 
     #[test]
     fn a_seed_gives_the_same_weights_for_ever() {
         let layers = network().initial(Init::GlorotUniform, 42);
-        let first = |layer: usize| layers[layer].weight[..4].to_vec();
+        let first = |layer: usize| layers.layers[layer].weight[..4].to_vec();
         // From a program of its own, in another language.
         assert_eq!(first(0), [0.024858741, 0.00533629, 0.05907774, -0.07642687]);
         assert_eq!(first(1), [0.0020809358, -0.017074807, -0.13099964, 0.09380155]);
         assert_eq!(network().initial(Init::GlorotUniform, 42), layers);
         let other = network().initial(Init::GlorotUniform, 43);
-        assert!((0..2).all(|layer| other[layer].weight != layers[layer].weight));
+        assert!((0..2).all(|layer| other[layer].weight != layers.layers[layer].weight));
         // A layer does not depend on those before it, only on how many they are.
         let mut wider = network();
         (wider.layers[0].inputs, wider.layers[0].bias) = (301, None);
