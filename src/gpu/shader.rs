@@ -29,6 +29,7 @@ pub fn sources() -> &'static [(&'static str, &'static str)] {
         "optimizer.wgsl",
         "pack.wgsl",
         "prune.wgsl",
+        "prune_exact.wgsl",
         "prune_nm.wgsl",
         "quant_params.wgsl",
         "quantize.wgsl",

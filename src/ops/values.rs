@@ -157,6 +157,16 @@ impl Values {
         Ok(())
     }
 
+    /// Makes it `[rows, cols]` with what `buffer` holds, padded as its own would be.
+    pub(super) fn replace(&mut self, buffer: Buffer, rows: usize, cols: usize) -> Result<()> {
+        match &mut self.held {
+            Held::Gpu(_, own) => *own = buffer,
+            Held::Cpu(_) => return Err(ELSEWHERE),
+        }
+        (self.rows, self.cols) = (rows, cols);
+        Ok(())
+    }
+
     /// Fails where it is not `[rows, cols]`.
     pub(super) fn expect(&self, rows: usize, cols: usize) -> Result<()> {
         if (self.rows, self.cols) == (rows, cols) {

@@ -17,7 +17,8 @@ use gradients::{Activated, activation_case, activation_cases, dense_grad_case, d
 use layers::Weights;
 use magnitude::{
     FIRST_DIGIT, bitmask_case, bitmask_cases, histogram_case, histogram_cases, prune_case,
-    prune_cases, prune_nm_case, prune_nm_cases, stats_case, stats_cases,
+    prune_cases, prune_exact_case, prune_exact_cases, prune_nm_case, prune_nm_cases, stats_case,
+    stats_cases,
 };
 use quant::{
     dequantize_case, dequantize_cases, pack_case, pack_cases, quant_params_case,
@@ -121,6 +122,16 @@ pub const TABLE: &[Operation] = &[
         bench: |n| {
             let data = gaussian(FloatType::F32, n, 3);
             prune_case(FloatType::F32, data, Cut::above(0.67), 0, "bench")
+        },
+    },
+    Operation {
+        stem: "prune_exact",
+        summary: "magnitude pruning to exactly 90 %, selected on the device",
+        bound: Bound::Exact,
+        cases: prune_exact_cases,
+        bench: |n| {
+            let data = f32_gaussian(n & !4095, 1.0, 25);
+            prune_exact_case(vec![(data, 4096)], 0.9, "bench")
         },
     },
     Operation {
