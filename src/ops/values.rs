@@ -1,10 +1,9 @@
-//! Matrices and index lists that stay on a device while a network is trained.
+//! Matrices that stay on a device while a network is trained.
 
 use super::linear::stride;
 use super::{Backend, words};
-use crate::error::{Error, FormatProblem, Result};
+use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu, Recorder};
-use crate::tensor::DType;
 
 /// An `f32` matrix `[rows, cols]` on a backend: activations, weights `[outputs, inputs]`, a bias
 /// `[1, outputs]`, gradients and moments.
@@ -57,7 +56,7 @@ impl Values {
     /// A copy of `values`, row-major `[rows, cols]`.
     ///
     /// # Errors
-    /// [`FormatProblem::ShapeSize`] where they are not so many, or a device error.
+    /// [`crate::error::FormatProblem::ShapeSize`] where they are not so many, or a device error.
     pub fn new(backend: &Backend, values: &[f32], (rows, cols): (usize, usize)) -> Result<Self> {
         if rows.checked_mul(cols) != Some(values.len()) {
             return Err(super::linear::shape_error(&[rows, cols], values.len()));
@@ -158,6 +157,16 @@ impl Values {
         Ok(())
     }
 
+    /// Makes it `[rows, cols]` with what `buffer` holds, padded as its own would be.
+    pub(super) fn replace(&mut self, buffer: Buffer, rows: usize, cols: usize) -> Result<()> {
+        match &mut self.held {
+            Held::Gpu(_, own) => *own = buffer,
+            Held::Cpu(_) => return Err(ELSEWHERE),
+        }
+        (self.rows, self.cols) = (rows, cols);
+        Ok(())
+    }
+
     /// Fails where it is not `[rows, cols]`.
     pub(super) fn expect(&self, rows: usize, cols: usize) -> Result<()> {
         if (self.rows, self.cols) == (rows, cols) {
@@ -173,73 +182,4 @@ pub(super) const ELSEWHERE: Error =
 
 fn device_bytes(rows: usize, cols: usize) -> u64 {
     (rows * stride(cols)) as u64 * 4
-}
-
-/// Row numbers or class labels on a backend.
-#[derive(Debug)]
-pub struct Indices {
-    len: usize,
-    /// All are below.
-    bound: usize,
-    held: HeldIndices,
-}
-
-#[derive(Debug)]
-enum HeldIndices {
-    Cpu(Vec<u32>),
-    Gpu(Buffer),
-}
-
-impl Indices {
-    /// A copy of `indices`.
-    ///
-    /// # Errors
-    /// A device error.
-    pub fn new(backend: &Backend, indices: &[u32]) -> Result<Self> {
-        let bound = indices.iter().max().map_or(0, |largest| *largest as usize + 1);
-        let held = match backend {
-            Backend::Cpu => HeldIndices::Cpu(indices.to_vec()),
-            Backend::Gpu(gpu) => {
-                HeldIndices::Gpu(super::linear::upload(gpu, bytemuck::cast_slice(indices))?)
-            }
-        };
-        Ok(Self { len: indices.len(), bound, held })
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// True where there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Fails where one is not below `count`: a kernel must not read there.
-    pub(super) fn check_below(&self, count: usize) -> Result<()> {
-        if self.bound <= count {
-            return Ok(());
-        }
-        Err(FormatProblem::ShapeSize {
-            shape: vec![self.bound],
-            dtype: DType::I32,
-            bytes: count as u64 * 4,
-        }
-        .into())
-    }
-
-    pub(super) fn cpu(&self) -> Result<&[u32]> {
-        match &self.held {
-            HeldIndices::Cpu(indices) => Ok(indices),
-            HeldIndices::Gpu(_) => Err(ELSEWHERE),
-        }
-    }
-
-    pub(super) fn gpu(&self) -> Result<&Buffer> {
-        match &self.held {
-            HeldIndices::Gpu(buffer) => Ok(buffer),
-            HeldIndices::Cpu(_) => Err(ELSEWHERE),
-        }
-    }
 }
