@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::data::TrainData;
 use super::options::TrainOptions;
+use super::pruning::Pruning;
 use super::running::Running;
 use super::state::{State, Task, Teacher};
 use crate::error::{Error, Result, TrainProblem};
@@ -33,6 +34,7 @@ pub struct Training {
     pub(super) state: State,
     pub(super) data: TrainData,
     batches: Batches,
+    pruning: Option<Pruning>,
     teacher: Option<Taught>,
     x: Values,
     metrics: Metrics,
@@ -147,6 +149,8 @@ impl Training {
         let state = State::new(backend, &network, &parameters, &options)?;
         let sizes = (network.inputs(), network.outputs());
         let data = TrainData::new(backend, data, limit, sizes, &options)?;
+        let pruning = options.pruning.as_ref().map(|pruning| Pruning::new(pruning, &network));
+        let pruning = pruning.transpose()?;
         let shuffled_by = options.shuffle.then_some(options.seed);
         Ok(Self {
             state,
@@ -154,6 +158,7 @@ impl Training {
             x: Values::empty(backend)?,
             metrics: Metrics::new(backend, data.rows)?,
             data,
+            pruning,
             backend: backend.clone(),
             network,
             options,
@@ -262,9 +267,7 @@ impl Training {
         let mut told = Instant::now();
         while self.position.step_in_epoch < an_epoch && self.position.step < all {
             let left = (an_epoch - self.position.step_in_epoch).min((all - self.position.step) as usize);
-            self.prune_where_due()?;
-            let group = self.steps_until_pruning(left.min(STEPS_A_SUBMIT));
-            let submitted = self.submit(group, &order, &on_backend)?;
+            let submitted = self.submit(left.min(STEPS_A_SUBMIT), &order, &on_backend)?;
             if let Some(before) = pending.replace(submitted) {
                 before.wait()?;
             }
@@ -299,7 +302,10 @@ impl Training {
             let step = self.position.step;
             let dropout = |layer| Dropout { rate, seed, step, layer };
             let task = task(&self.options, &self.data, self.teacher.as_ref());
-            let Self { state, x, metrics, .. } = self;
+            let Self { state, x, metrics, pruning, .. } = self;
+            if let Some(pruning) = pruning {
+                pruning.record(&mut stream, state, step)?;
+            }
             ready.gather(&mut stream, batch, x)?;
             state.forward(&mut stream, x, dropout)?;
             state.backward(&mut stream, x, task, batch, metrics, dropout)?;

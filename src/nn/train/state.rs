@@ -230,7 +230,7 @@ impl LayerState {
         let weight = match &mut self.rounded {
             None => &self.weight,
             Some((scheme, rounded)) => {
-                let _ = (&scheme, &rounded); // stream.fake_quantize(scheme, &self.weight, rounded)?;
+                stream.fake_quantize(&self.weight, scheme, rounded)?;
                 rounded
             }
         };
