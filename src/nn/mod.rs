@@ -16,6 +16,7 @@ mod random;
 mod read;
 mod schedule;
 mod schedule_text;
+mod training;
 
 pub use batches::{Batches, training_rows};
 pub use decay::{Decay, Length};
@@ -27,3 +28,4 @@ pub use measure::{Speed, outputs, speed};
 pub use network::{Layer, Network};
 pub use read::Origin;
 pub use schedule::PruningSchedule;
+pub use training::{Loss, Optimizer, TrainingOptions};
