@@ -1,11 +1,10 @@
 //! The arguments that say what is done to a model.
 
 use clap::{ArgGroup, Args, ValueEnum};
-use regex::Regex;
 
-use crate::compress::{Format, OnIndivisible, Pruning, Recipe};
-use crate::error::{Result, UsageError};
-use crate::scheme::{Arithmetic, Bits, Granularity, NmPattern, QuantScheme, Range};
+use crate::compress::{Format, OnIndivisible, Pruning, Recipe, pattern};
+use crate::error::Result;
+use crate::scheme::{Bits, NmPattern, QuantScheme, SchemeChoice, Sharing};
 
 #[derive(Clone, Debug, Args)]
 #[command(group = ArgGroup::new("pruning").multiple(false))]
@@ -30,7 +29,7 @@ pub(super) struct RecipeArguments {
     #[arg(long, value_name = "A", group = "pruning", help_heading = "Pruning")]
     threshold_ratio: Option<f32>,
     /// Keep the N largest of every M consecutive inputs, for example 2:4
-    #[arg(long, value_name = "N:M", group = "pruning", value_parser = pattern, help_heading = "Pruning")]
+    #[arg(long, value_name = "N:M", group = "pruning", help_heading = "Pruning")]
     nm: Option<NmPattern>,
 
     /// Quantize to integers of 8, 4 or 2 bits
@@ -119,19 +118,6 @@ enum OutputFormat {
     SparseBitmask,
 }
 
-fn pattern(text: &str) -> Result<NmPattern, String> {
-    let numbers = text.split_once(':').and_then(|(n, m)| Some((n.parse().ok()?, m.parse().ok()?)));
-    let (keep, of) = numbers.ok_or("expected N:M, for example 2:4")?;
-    Ok(NmPattern { keep, of })
-}
-
-fn regex(argument: &'static str, pattern: &str) -> Result<Regex> {
-    Regex::new(pattern).map_err(|error| {
-        let reason = error.to_string().lines().last().unwrap_or_default().trim().to_owned();
-        UsageError::Pattern { argument, pattern: pattern.to_owned(), reason }.into()
-    })
-}
-
 impl RecipeArguments {
     pub(super) fn recipe(&self) -> Result<Recipe> {
         let mut recipe = Recipe::new().allow_non_finite(self.allow_non_finite).on_indivisible(
@@ -150,11 +136,11 @@ impl RecipeArguments {
         if let Some(scheme) = self.scheme()? {
             recipe = recipe.quantize(scheme);
         }
-        for pattern in &self.include {
-            recipe = recipe.include(regex("--include", pattern)?);
+        for text in &self.include {
+            recipe = recipe.include(pattern("--include", text)?);
         }
-        for pattern in &self.exclude {
-            recipe = recipe.exclude(regex("--exclude", pattern)?);
+        for text in &self.exclude {
+            recipe = recipe.exclude(pattern("--exclude", text)?);
         }
         if let Some(format) = self.format {
             recipe = recipe.format(match format {
@@ -177,37 +163,23 @@ impl RecipeArguments {
 
     fn scheme(&self) -> Result<Option<QuantScheme>> {
         let Some(integer) = self.quantize else { return Ok(None) };
-        let (bits, share) = match integer {
-            Integer::Int8 => (Bits::Eight, Share::Channel),
-            Integer::Int4 => (Bits::Four, Share::Group),
-            Integer::Int2 => (Bits::Two, Share::Group),
+        let choice = SchemeChoice {
+            bits: match integer {
+                Integer::Int8 => Bits::Eight,
+                Integer::Int4 => Bits::Four,
+                Integer::Int2 => Bits::Two,
+            },
+            granularity: self.granularity.map(|share| match share {
+                Share::Tensor => Sharing::Tensor,
+                Share::Channel => Sharing::Channel,
+                Share::Group => Sharing::Group,
+            }),
+            group_size: self.group_size,
+            asymmetric: self.asymmetric,
+            narrow_range: self.narrow_range,
+            multiplier: self.scale,
+            weight_type: self.matching.is_some(),
         };
-        // A group size alone asks for groups, and a fixed step is the same for all weights.
-        let asked = self.granularity.or(self.group_size.map(|_| Share::Group));
-        let share = asked.or(self.scale.map(|_| Share::Tensor)).unwrap_or(share);
-        let granularity = match (share, self.group_size) {
-            (Share::Group, size) => Granularity::Group(size.unwrap_or(128)),
-            (Share::Tensor | Share::Channel, Some(_)) => {
-                return Err(UsageError::Conflict {
-                    first: "--group-size",
-                    second: "--granularity tensor or channel",
-                    advice: "give one of them",
-                }
-                .into());
-            }
-            (Share::Tensor, None) => Granularity::Tensor,
-            (Share::Channel, None) => Granularity::Channel,
-        };
-        let range = match (self.scale, self.narrow_range) {
-            (Some(n), _) => Range::Multiplier(n),
-            (None, true) => Range::Narrow,
-            (None, false) => Range::Full,
-        };
-        let arithmetic = match self.matching {
-            Some(Tool::CompressedTensors) => Arithmetic::WeightType,
-            None => Arithmetic::F32,
-        };
-        let symmetric = !self.asymmetric;
-        Ok(Some(QuantScheme { bits, symmetric, granularity, range, arithmetic }))
+        choice.scheme().map(Some)
     }
 }

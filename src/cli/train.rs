@@ -52,7 +52,7 @@ fn initialiser(text: &str) -> std::result::Result<Init, String> {
 }
 
 /// Epochs where nothing else is asked for.
-const EPOCHS: usize = 10;
+const EPOCHS: u64 = 10;
 
 pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
     let options = arguments.training.options(EPOCHS)?;
@@ -61,8 +61,7 @@ pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
     let (network, parameters) = arguments.beginning(&data, common)?;
     let backend = arguments.training.open_device(common)?;
     let start = Instant::now();
-    let limit = arguments.training.limit();
-    let mut training = Training::new(&backend, network, parameters, data, limit, options)
+    let mut training = Training::new(&backend, network, parameters, data, options)
         .map_err(|error| error.in_file(&arguments.training.data))?;
     let ended = arguments.training.fit(&mut training, common)?;
     let seconds = start.elapsed().as_secs_f64();

@@ -13,7 +13,7 @@ use super::output::{self, bytes, figure, percent};
 use super::{Common, progress};
 use crate::error::{Error, Result, UsageError};
 use crate::io::{DataSet, Model, OutputFile, Split};
-use crate::nn::train::{Checkpoints, Ended, Objective, Progress, TrainOptions, Training};
+use crate::nn::train::{Checkpoints, Ended, Loss, Progress, Training, TrainingOptions};
 use crate::nn::{self, Decay, EpochRecord, Evaluation, Loaded, Network};
 use crate::ops::{Backend, Optimizer};
 
@@ -58,7 +58,7 @@ pub(super) struct TrainingArguments {
     batch_size: usize,
     /// Times that all rows are seen
     #[arg(long, value_name = "N", help_heading = "Training")]
-    epochs: Option<usize>,
+    epochs: Option<u64>,
     /// Stop after so many steps
     #[arg(long, value_name = "N", help_heading = "Training")]
     steps: Option<u64>,
@@ -67,7 +67,7 @@ pub(super) struct TrainingArguments {
     limit: Option<usize>,
     /// Share of the hidden outputs that are dropped in each step
     #[arg(long, value_name = "RATE", default_value_t = 0.0, help_heading = "Training")]
-    dropout: f32,
+    dropout: f64,
     /// Factor of the penalty on squared weights
     #[arg(long, value_name = "L", default_value_t = 0.0, help_heading = "Training")]
     l2: f64,
@@ -82,7 +82,7 @@ pub(super) struct TrainingArguments {
     validation_split: f64,
     /// Stop where the validation loss has not improved for N epochs, and go back to the best
     #[arg(long, value_name = "N", help_heading = "Training")]
-    early_stopping: Option<usize>,
+    early_stopping: Option<u64>,
 
     /// Write a checkpoint every N epochs, and when interrupted (Ctrl-C)
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Checkpoints")]
@@ -92,15 +92,6 @@ pub(super) struct TrainingArguments {
     resume: bool,
     #[command(flatten)]
     device: Device,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Loss {
-    /// Of the softmax of the outputs, with the labels
-    #[value(alias = "crossentropy")]
-    SparseCategoricalCrossentropy,
-    /// Mean squared error, of 1 for the label and 0 for the rest
-    Mse,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -149,28 +140,26 @@ impl TrainingArguments {
     }
 
     /// The options that the arguments mean.
-    pub(super) fn options(&self, epochs: usize) -> Result<TrainOptions> {
+    pub(super) fn options(&self, epochs: u64) -> Result<TrainingOptions> {
         let (optimizer, rate) = self.optimizer()?;
-        let options = TrainOptions {
-            objective: match self.loss {
-                Loss::SparseCategoricalCrossentropy => Objective::CrossEntropy,
-                Loss::Mse => Objective::SquaredError,
-            },
+        let options = TrainingOptions {
+            loss: self.loss,
             optimizer,
             learning_rate: self.learning_rate.unwrap_or(rate),
             decay: self.decay,
             batch_size: self.batch_size,
             epochs: self.epochs.unwrap_or(epochs),
             steps: self.steps,
+            limit: self.limit,
             dropout: self.dropout,
             l2: self.l2,
             seed: self.seed,
             shuffle: !self.no_shuffle,
             validation_split: self.validation_split,
             patience: self.early_stopping,
-            ..TrainOptions::default()
+            ..TrainingOptions::default()
         };
-        options.validate()?;
+        options.check()?;
         Ok(options)
     }
 
@@ -188,23 +177,13 @@ impl TrainingArguments {
                 conflict("--weight-decay", "give --optimizer adamw, or use --l2")
             }
             (OptimizerName::Adam, ..) => Ok((Optimizer::ADAM, 1e-3)),
-            (OptimizerName::Adamw, _, decay) => {
-                let Optimizer::Adam { beta_1, beta_2, epsilon, weight_decay } = Optimizer::ADAM_W
-                else {
-                    return Err(Error::Bug { what: "AdamW is a kind of Adam" });
-                };
-                let weight_decay = decay.unwrap_or(weight_decay);
-                Ok((Optimizer::Adam { beta_1, beta_2, epsilon, weight_decay }, 1e-3))
-            }
+            (OptimizerName::Adamw, _, None) => Ok((Optimizer::ADAM_W, 1e-3)),
+            (OptimizerName::Adamw, _, Some(decay)) => Ok((Optimizer::adam_w(decay), 1e-3)),
             (OptimizerName::Sgd, momentum, None) => {
                 let (momentum, nesterov) = (momentum.unwrap_or(0.0), self.nesterov);
                 Ok((Optimizer::Sgd { momentum, nesterov, weight_decay: 0.0 }, 1e-2))
             }
         }
-    }
-
-    pub(super) fn limit(&self) -> Option<usize> {
-        self.limit
     }
 
     /// Beside the output.

@@ -25,3 +25,4 @@ pub use inspect::{InspectedTensor, Inspection, Statistics, inspect};
 pub use plan::{Plan, TensorPlan};
 pub use recipe::{Format, OnIndivisible, Pruning, Recipe};
 pub use report::{Report, TensorReport};
+pub use select::pattern;

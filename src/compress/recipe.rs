@@ -1,7 +1,11 @@
 //! What is to be done to a model.
 
-use regex::Regex;
+use std::fmt;
 
+use regex::Regex;
+use serde::Deserialize;
+
+use super::report::{pruning_name, scheme_name};
 use super::select::Selection;
 use crate::error::{Result, UsageError};
 use crate::scheme::{Granularity, NmPattern, QuantScheme};
@@ -26,7 +30,8 @@ pub enum Pruning {
 }
 
 /// What the compressed weights look like on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Format {
     /// Weights of the original type, under their own names.
     Dense,
@@ -48,7 +53,8 @@ impl Format {
 }
 
 /// What happens to a tensor whose rows are not whole groups.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OnIndivisible {
     /// Nothing is compressed; all such tensors are listed.
     #[default]
@@ -232,6 +238,18 @@ impl Recipe {
     }
 }
 
+/// "neurons kept 0.5, sparsity 0.9, int4 group 128", and the format where it was chosen.
+impl fmt::Display for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let neurons = self.keep_neurons.map(|share| format!("neurons kept {share}"));
+        let pruned = self.prune.map(pruning_name);
+        let quantized = self.quantize.as_ref().map(scheme_name);
+        let format = self.format.map(|format| format.name().to_owned());
+        let parts = [neurons, pruned, quantized, format].into_iter().flatten();
+        f.write_str(&parts.collect::<Vec<_>>().join(", "))
+    }
+}
+
 fn out_of_range(what: &'static str, value: String, expected: &'static str) -> Result<()> {
     Err(UsageError::OutOfRange { what, value, expected }.into())
 }
@@ -257,6 +275,14 @@ fn validate_pruning(pruning: Pruning) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_recipe_says_what_it_does() {
+        let recipe = Recipe::new().keep_neurons(0.5).sparsity(0.9).quantize(QuantScheme::w4a16());
+        assert_eq!(recipe.to_string(), "neurons kept 0.5, sparsity 0.9, int4 group 128");
+        let recipe = Recipe::new().format(Format::SparseBitmask);
+        assert_eq!(recipe.to_string(), "sparse-bitmask");
+    }
 
     #[test]
     fn contradictions_are_usage_errors() {

@@ -116,13 +116,14 @@ pub(super) fn form_name(form: &Form) -> String {
     }
 }
 
-fn pruning_name(pruning: Pruning) -> String {
+/// "sparsity 0.5".
+pub(super) fn pruning_name(pruning: Pruning) -> String {
     match pruning {
         Pruning::Sparsity { share, global: false } => format!("sparsity {share}"),
         Pruning::Sparsity { share, global: true } => format!("global sparsity {share}"),
         Pruning::Threshold(t) => format!("|w| > {t}"),
         Pruning::ThresholdRatio(ratio) => format!("|w| ≥ {ratio} max"),
-        Pruning::Nm(pattern) => format!("{}:{}", pattern.keep, pattern.of),
+        Pruning::Nm(pattern) => pattern.to_string(),
     }
 }
 

@@ -67,8 +67,8 @@ impl Batches {
         let Some(seed) = self.seed else { return order };
         let mut numbers = stream(seed, Purpose::Order, epoch);
         for last in (1..order.len()).rev() {
-            let place = u128::from(numbers.next_u64()) * (last as u128 + 1) >> 64;
-            order.swap(last, place as usize);
+            let place = u128::from(numbers.next_u64()) * (last as u128 + 1);
+            order.swap(last, (place >> 64) as usize);
         }
         order
     }

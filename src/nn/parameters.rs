@@ -46,7 +46,8 @@ impl Parameters {
         let tensors: HashMap<&str, &StoredTensor> =
             catalog.tensors.iter().map(|tensor| (&*tensor.name, tensor)).collect();
         let values = |name: &str| -> Result<(Vec<f32>, FloatType)> {
-            let tensor = tensors.get(name).ok_or(Error::Bug { what: "a layer without a tensor" })?;
+            let tensor =
+                tensors.get(name).ok_or(Error::Bug { what: "a layer without a tensor" })?;
             dense_values(model, tensor)
                 .map_err(|error| error.in_file(model.shards()[tensor.shard()].path()))
         };
@@ -91,8 +92,11 @@ impl Parameters {
                 if transposed {
                     data = transposed_back(layer, *float, &data);
                 }
-                let spec =
-                    TensorSpec { name: name.to_owned(), dtype: float.dtype(), shape: shape.to_vec() };
+                let spec = TensorSpec {
+                    name: name.to_owned(),
+                    dtype: float.dtype(),
+                    shape: shape.to_vec(),
+                };
                 tensors.push((spec, data));
             };
             let (inputs, outputs) = (layer.inputs, layer.outputs);

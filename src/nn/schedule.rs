@@ -232,7 +232,7 @@ mod tests {
             for t in 0..1100_u64 {
                 let (t_s, b, e) = (t as f64, begin as f64, end as f64);
                 let naive = if t >= begin && t <= end && (t - begin) % every == 0 {
-                    let p = f64::min(1.0, f64::max(0.0, (t_s - b) / (e - b)));
+                    let p = (t_s - b) / (e - b);
                     Some((from - to) * (1.0 - p).powf(power) + to)
                 } else {
                     None

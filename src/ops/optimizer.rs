@@ -53,6 +53,11 @@ impl Optimizer {
     /// Plain gradient descent.
     pub const SGD: Self = Self::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
 
+    /// [`Optimizer::ADAM_W`] with another weight decay.
+    pub const fn adam_w(weight_decay: f64) -> Self {
+        Self::Adam { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7, weight_decay }
+    }
+
     /// Checks the ranges of its parts.
     ///
     /// # Errors

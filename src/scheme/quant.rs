@@ -1,13 +1,18 @@
+use serde::Deserialize;
+
 use crate::error::{Result, UsageError};
 
 /// Width of a quantized code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 pub enum Bits {
     /// −2 … 1
+    #[serde(rename = "int2")]
     Two = 2,
     /// −8 … 7
+    #[serde(rename = "int4")]
     Four = 4,
     /// −128 … 127
+    #[serde(rename = "int8")]
     Eight = 8,
 }
 

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 use tensorpress::io::{Array, ArrayData, DataSet, SafetensorsFile};
-use tensorpress::nn::train::{Ended, Objective, TrainOptions, Training};
+use tensorpress::nn::train::{Ended, Loss, Training, TrainingOptions};
 use tensorpress::nn::{LayerParameters, Network, Parameters};
 use tensorpress::ops::Optimizer;
 use tensorpress::scheme::Activation;
@@ -50,7 +50,7 @@ impl Keras {
     }
 }
 
-fn options(case: &Value) -> TrainOptions {
+fn options(case: &Value) -> TrainingOptions {
     let number = |key: &str| case[key].as_f64();
     let optimizer = match case["optimizer"].as_str().expect("a name") {
         "adam" => Optimizer::ADAM,
@@ -61,18 +61,18 @@ fn options(case: &Value) -> TrainOptions {
             weight_decay: 0.0,
         },
     };
-    let objective = match case["loss"].as_str().expect("a name") {
-        "mse" => Objective::SquaredError,
-        _ => Objective::CrossEntropy,
+    let loss = match case["loss"].as_str().expect("a name") {
+        "mse" => Loss::Mse,
+        _ => Loss::SparseCategoricalCrossentropy,
     };
-    TrainOptions {
-        objective,
+    TrainingOptions {
+        loss,
         optimizer,
         learning_rate: number("learning_rate").expect("a rate"),
         l2: number("l2").expect("a factor"),
         shuffle: false,
         epochs: 10,
-        ..TrainOptions::default()
+        ..TrainingOptions::default()
     }
 }
 
@@ -83,7 +83,8 @@ fn network(hidden: Activation) -> Network {
 
 fn largest_difference(a: &Parameters, b: &Parameters) -> f32 {
     let all = |p: &Parameters| -> Vec<f32> {
-        let parts = p.layers.iter().flat_map(|l| [l.weight.clone(), l.bias.clone().expect("biases")]);
+        let parts =
+            p.layers.iter().flat_map(|l| [l.weight.clone(), l.bias.clone().expect("biases")]);
         parts.flatten().collect()
     };
     all(a).iter().zip(all(b)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
@@ -101,7 +102,7 @@ fn a_hundred_steps_end_where_keras_ends() {
         for backend in &both() {
             let data = KERAS.data.clone();
             let mut training =
-                Training::new(backend, network(hidden), before.clone(), data, None, options(case))
+                Training::new(backend, network(hidden), before.clone(), data, options(case))
                     .expect("fits");
             let ended = training.run(None, &mut |_| ControlFlow::Continue(())).expect("trains");
             assert_eq!(ended, Ended::Finished);

@@ -10,8 +10,8 @@ use super::running::Running;
 use super::state::LayerState;
 use crate::error::{Error, Result, TrainProblem};
 use crate::io::{OutputFile, SafetensorsFile, SafetensorsWriter, TensorSpec};
-use crate::nn::{EpochRecord, History};
 use crate::nn::parameters::{LayerParameters, Parameters};
+use crate::nn::{EpochRecord, History};
 use crate::ops::{Moments, Values};
 use crate::tensor::{DType, FloatType};
 
@@ -49,9 +49,11 @@ impl Training {
                 tensors.push((format!("{number}.{part}"), values.read()?));
             }
         }
-        for (number, layer) in self.best.iter().flat_map(|b| b.parameters.layers.iter().enumerate()) {
+        for (number, layer) in self.best.iter().flat_map(|b| b.parameters.layers.iter().enumerate())
+        {
             tensors.push((format!("best.{number}.weight"), layer.weight.clone()));
-            let bias = layer.bias.as_ref().map(|bias| (format!("best.{number}.bias"), bias.clone()));
+            let bias =
+                layer.bias.as_ref().map(|bias| (format!("best.{number}.bias"), bias.clone()));
             tensors.extend(bias);
         }
         let described = serde_json::to_string(&self.described());
@@ -197,9 +199,8 @@ fn no(file: &SafetensorsFile, reason: impl Into<String>) -> Error {
 
 fn best_parameters(file: &SafetensorsFile, like: &Parameters) -> Result<Parameters> {
     let layers = like.layers.iter().enumerate().map(|(number, layer)| {
-        let read = |part: &str, like: &[f32]| {
-            floats(file, &format!("best.{number}.{part}"), like.len())
-        };
+        let read =
+            |part: &str, like: &[f32]| floats(file, &format!("best.{number}.{part}"), like.len());
         Ok(LayerParameters {
             weight: read("weight", &layer.weight)?,
             bias: layer.bias.as_ref().map(|bias| read("bias", bias)).transpose()?,

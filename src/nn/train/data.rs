@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::options::TrainOptions;
+use super::options::TrainingOptions;
 use crate::error::Result;
 use crate::io::{ArrayData, DataSet};
 use crate::nn::{check_inputs, training_rows};
@@ -41,21 +41,20 @@ pub(super) enum Ready<'a> {
 }
 
 impl TrainData {
-    /// Takes the first `limit` rows of `data` for a network from `inputs` to `classes`.
+    /// Takes the rows of `data` for a network from `inputs` to `classes`.
     ///
     /// # Errors
     /// [`crate::error::ArrayProblem`] where they do not fit the network.
     pub(super) fn new(
         backend: &Backend,
         data: DataSet,
-        limit: Option<usize>,
         (inputs, classes): (usize, usize),
-        options: &TrainOptions,
+        options: &TrainingOptions,
     ) -> Result<Self> {
         check_inputs(&data.inputs, inputs)?;
         data.check_labels(classes)?;
         let (rows, cols) = data.inputs.rows();
-        let rows = limit.map_or(rows, |limit| limit.min(rows));
+        let rows = options.limit.map_or(rows, |limit| limit.min(rows));
         let train = training_rows(rows, options.validation_split)?;
         let labels = &data.labels[..rows];
         let inputs = match data.inputs.data {
@@ -96,7 +95,12 @@ impl TrainData {
 
 impl Ready<'_> {
     /// Records the inputs of `batch`, one of those that it was made for.
-    pub(super) fn gather(&self, stream: &mut Stream, batch: Batch<'_>, x: &mut Values) -> Result<()> {
+    pub(super) fn gather(
+        &self,
+        stream: &mut Stream,
+        batch: Batch<'_>,
+        x: &mut Values,
+    ) -> Result<()> {
         match self {
             Self::All(features) => stream.gather(features, batch, x),
             Self::Part { features, order, start } => {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::data::TrainData;
-use super::options::TrainOptions;
+use super::options::TrainingOptions;
 use super::pruning::Pruning;
 use super::running::Running;
 use super::state::{State, Task, Teacher};
@@ -29,7 +29,7 @@ const INTERVAL: Duration = Duration::from_millis(200);
 /// from a checkpoint as if it had not been interrupted.
 pub struct Training {
     pub(super) network: Network,
-    pub(super) options: TrainOptions,
+    pub(super) options: TrainingOptions,
     pub(super) backend: Backend,
     pub(super) state: State,
     pub(super) data: TrainData,
@@ -131,7 +131,7 @@ pub struct Checkpoints {
 }
 
 impl Training {
-    /// Prepares to train `network` from `parameters` on the first `limit` rows of `data`.
+    /// Prepares to train `network` from `parameters` on `data`.
     ///
     /// # Errors
     /// A usage error for options that do not go together, [`crate::error::ArrayProblem`] where the
@@ -141,14 +141,13 @@ impl Training {
         network: Network,
         parameters: Parameters,
         data: DataSet,
-        limit: Option<usize>,
-        options: TrainOptions,
+        options: TrainingOptions,
     ) -> Result<Self> {
-        options.validate()?;
+        options.check()?;
         network.check()?;
         let state = State::new(backend, &network, &parameters, &options)?;
         let sizes = (network.inputs(), network.outputs());
-        let data = TrainData::new(backend, data, limit, sizes, &options)?;
+        let data = TrainData::new(backend, data, sizes, &options)?;
         let pruning = options.pruning.as_ref().map(|pruning| Pruning::new(pruning, &network));
         let pruning = pruning.transpose()?;
         let shuffled_by = options.shuffle.then_some(options.seed);
@@ -213,7 +212,7 @@ impl Training {
     /// Steps of an epoch, and of the whole training.
     fn steps(&self) -> (usize, u64) {
         let an_epoch = self.batches.per_epoch();
-        let all = (an_epoch * self.options.epochs) as u64;
+        let all = (an_epoch as u64).saturating_mul(self.options.epochs);
         (an_epoch, self.options.steps.map_or(all, |steps| steps.min(all)))
     }
 
@@ -266,7 +265,8 @@ impl Training {
         let mut pending: Option<Submitted> = None;
         let mut told = Instant::now();
         while self.position.step_in_epoch < an_epoch && self.position.step < all {
-            let left = (an_epoch - self.position.step_in_epoch).min((all - self.position.step) as usize);
+            let left =
+                (an_epoch - self.position.step_in_epoch).min((all - self.position.step) as usize);
             let submitted = self.submit(left.min(STEPS_A_SUBMIT), &order, &on_backend)?;
             if let Some(before) = pending.replace(submitted) {
                 before.wait()?;
@@ -298,7 +298,7 @@ impl Training {
         for _ in 0..steps {
             let first = self.position.step_in_epoch * size;
             let batch = Batch { order: on_backend, first, rows: size.min(self.data.train - first) };
-            let TrainOptions { dropout: rate, seed, .. } = self.options;
+            let (rate, seed) = (self.options.dropout as f32, self.options.seed);
             let step = self.position.step;
             let dropout = |layer| Dropout { rate, seed, step, layer };
             let task = task(&self.options, &self.data, self.teacher.as_ref());
@@ -420,7 +420,7 @@ impl Training {
             self.best = Some(Best { epoch: record.epoch, loss, parameters });
         }
         match &self.best {
-            Some(best) if record.epoch - best.epoch >= patience as u64 => {
+            Some(best) if record.epoch - best.epoch >= patience => {
                 self.state.set(&self.backend, &best.parameters)?;
                 Ok(Some(best.epoch))
             }
@@ -429,9 +429,13 @@ impl Training {
     }
 }
 
-fn task<'a>(options: &TrainOptions, data: &'a TrainData, teacher: Option<&'a Taught>) -> Task<'a> {
+fn task<'a>(
+    options: &TrainingOptions,
+    data: &'a TrainData,
+    teacher: Option<&'a Taught>,
+) -> Task<'a> {
     Task {
-        objective: options.objective,
+        loss: options.loss,
         labels: &data.labels,
         teacher: teacher.map(|teacher| Teacher {
             logits: &teacher.logits,

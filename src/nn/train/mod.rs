@@ -9,4 +9,4 @@ mod running;
 mod state;
 
 pub use fit::{Checkpoints, Distillation, Ended, Progress, Training};
-pub use options::{Objective, PruneOptions, TrainOptions};
+pub use options::{Loss, PruneOptions, TrainingOptions};

@@ -1,21 +1,22 @@
 //! How a network is trained.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
+use std::fmt;
+use std::str::FromStr;
 
-use crate::error::{Result, UsageError};
+use crate::error::{Error, Result, UsageError};
 use crate::nn::{Decay, Length, PruningSchedule};
 use crate::ops::Optimizer;
 use crate::scheme::QuantScheme;
 
 /// What is made small.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Objective {
-    /// Cross-entropy of the softmax of the outputs with the labels.
+pub enum Loss {
+    /// −ln of the probability that softmax gives the label (natural logarithm), for classes.
     #[default]
-    CrossEntropy,
-    /// Mean of the squared differences of the outputs from 1 for the label and 0 for the rest.
-    SquaredError,
+    SparseCategoricalCrossentropy,
+    /// The mean of the squared differences.
+    Mse,
 }
 
 /// Which weights become zero while a network is trained.
@@ -34,9 +35,9 @@ pub struct PruneOptions {
 /// How a network is trained. The defaults are those of Keras: Adam with a learning rate of 0.001
 /// on batches of 32.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TrainOptions {
+pub struct TrainingOptions {
     /// What is made small.
-    pub objective: Objective,
+    pub loss: Loss,
     /// How the weights follow from the gradients.
     pub optimizer: Optimizer,
     /// Learning rate of the first step.
@@ -46,11 +47,13 @@ pub struct TrainOptions {
     /// Rows a step; the last step of an epoch has what is left.
     pub batch_size: usize,
     /// Times that all rows are seen.
-    pub epochs: usize,
+    pub epochs: u64,
     /// Steps after which training ends even so.
     pub steps: Option<u64>,
+    /// Learns from the first so many rows of the data set alone.
+    pub limit: Option<usize>,
     /// Share of the hidden outputs that become zero in each step.
-    pub dropout: f32,
+    pub dropout: f64,
     /// Factor λ of a penalty λ · Σ w² a layer, biases excepted.
     pub l2: f64,
     /// Seed of the order of the rows and of dropout.
@@ -61,7 +64,7 @@ pub struct TrainOptions {
     pub validation_split: f64,
     /// Ends where the validation loss has not improved for so many epochs, and goes back to the
     /// best.
-    pub patience: Option<usize>,
+    pub patience: Option<u64>,
     /// Whether weights that are zero stay so.
     pub hold_zeros: bool,
     /// Which weights become zero meanwhile.
@@ -71,16 +74,17 @@ pub struct TrainOptions {
     pub quantize: Option<QuantScheme>,
 }
 
-impl Default for TrainOptions {
+impl Default for TrainingOptions {
     fn default() -> Self {
         Self {
-            objective: Objective::CrossEntropy,
+            loss: Loss::default(),
             optimizer: Optimizer::ADAM,
             learning_rate: 1e-3,
             decay: Decay::Constant,
             batch_size: 32,
             epochs: 10,
             steps: None,
+            limit: None,
             dropout: 0.0,
             l2: 0.0,
             seed: 0,
@@ -94,72 +98,70 @@ impl Default for TrainOptions {
     }
 }
 
-fn in_range<T: PartialOrd + ToString>(
-    what: &'static str,
-    value: T,
-    range: RangeInclusive<T>,
-    expected: &'static str,
-) -> Result<()> {
-    if range.contains(&value) {
-        return Ok(());
-    }
-    Err(UsageError::OutOfRange { what, value: value.to_string(), expected }.into())
-}
-
-impl TrainOptions {
-    /// Checks that each is in its range and that they go together.
+impl TrainingOptions {
+    /// Checks every range, and that the parts go together.
     ///
     /// # Errors
-    /// A [`UsageError`].
-    pub fn validate(&self) -> Result<()> {
+    /// [`UsageError::OutOfRange`] or [`UsageError::Conflict`].
+    pub fn check(&self) -> Result<()> {
+        let positive = |value: f64| value.is_finite() && value > 0.0;
+        let none_or_more = |value: f64| value.is_finite() && value >= 0.0;
+        let share = |value: f64| (0.0..1.0).contains(&value);
+        let counts = [
+            ("--batch-size", Some(self.batch_size as u64)),
+            ("--epochs", Some(self.epochs)),
+            ("--steps", self.steps),
+            ("--limit", self.limit.map(|limit| limit as u64)),
+            ("--early-stopping", self.patience),
+        ];
+        for (what, count) in counts {
+            require(what, count != Some(0), 0, "at least 1")?;
+        }
+        let below_one = "a share from 0 to below 1";
+        require("--learning-rate", positive(self.learning_rate), self.learning_rate, "above 0")?;
+        require("--dropout", share(self.dropout), self.dropout, below_one)?;
+        require("--l2", none_or_more(self.l2), self.l2, "0 or more")?;
+        let split = self.validation_split;
+        require("--validation-split", share(split), split, below_one)?;
         self.optimizer.validate()?;
-        let below_1 = 1.0_f64.next_down();
-        in_range("--learning-rate", self.learning_rate, f64::MIN_POSITIVE..=1e6, "above 0")?;
-        in_range("--batch-size", self.batch_size, 1..=1 << 24, "from 1 to 16777216")?;
-        in_range("--epochs", self.epochs, 1..=1 << 30, "at least 1")?;
-        in_range("--steps", self.steps.unwrap_or(1), 1..=u64::MAX, "at least 1")?;
-        in_range("--dropout", self.dropout, 0.0..=1.0_f32.next_down(), "from 0 to below 1")?;
-        in_range("--l2", self.l2, 0.0..=1e6, "from 0 on")?;
-        in_range("--validation-split", self.validation_split, 0.0..=below_1, "from 0 to below 1")?;
-        if self.patience.is_some() && self.validation_split == 0.0 {
+        if self.patience.is_some() && split == 0.0 {
             return Err(UsageError::Conflict {
                 first: "--early-stopping",
-                second: "training on all rows",
-                advice: "add --validation-split, for example 0.1, so that there is a validation loss",
+                second: "--validation-split 0",
+                advice: "keep some rows back to judge by, for example --validation-split 0.1",
             }
             .into());
         }
         if let Some(scheme) = &self.quantize {
             scheme.validate()?;
         }
-        if let Some(pruning) = &self.pruning {
-            for share in pruning.layers.values() {
-                in_range("--sparsity", *share, 0.0..=below_1, "a share from 0 to below 1")?;
-            }
+        for sparsity in self.pruning.iter().flat_map(|pruning| pruning.layers.values()) {
+            require("--sparsity", share(*sparsity), *sparsity, below_one)?;
         }
         Ok(())
     }
 
     /// The learning rate of step `step`, counted from 0.
     pub(super) fn rate_at(&self, step: u64, steps_per_epoch: usize) -> f64 {
-        let length =
-            Length { steps_per_epoch: steps_per_epoch as u64, epochs: self.epochs as u64 };
+        let length = Length { steps_per_epoch: steps_per_epoch as u64, epochs: self.epochs };
         self.decay.rate(self.learning_rate, step, length)
     }
 
     /// Every option with its value, for a checkpoint to be compared with.
     pub(super) fn described(&self) -> BTreeMap<String, String> {
-        let Self { objective, optimizer, learning_rate, decay, batch_size, epochs, .. } = self;
-        let Self { steps, dropout, l2, seed, shuffle, validation_split, patience, .. } = self;
+        let Self { loss, optimizer, learning_rate, decay, batch_size, epochs, .. } = self;
+        let Self { steps, limit, dropout, l2, seed, shuffle, validation_split, patience, .. } =
+            self;
         let Self { hold_zeros, pruning, quantize, .. } = self;
         let all = [
-            ("loss", format!("{objective:?}")),
+            ("loss", loss.to_string()),
             ("optimizer", format!("{optimizer:?}")),
             ("learning rate", learning_rate.to_string()),
             ("learning rate decay", decay.to_string()),
             ("batch size", batch_size.to_string()),
             ("epochs", epochs.to_string()),
             ("steps", format!("{steps:?}")),
+            ("row limit", format!("{limit:?}")),
             ("dropout", dropout.to_string()),
             ("L2 factor", l2.to_string()),
             ("seed", seed.to_string()),
@@ -171,5 +173,97 @@ impl TrainOptions {
             ("quantization", format!("{quantize:?}")),
         ];
         all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
+fn require(
+    what: &'static str,
+    holds: bool,
+    value: impl ToString,
+    expected: &'static str,
+) -> Result<()> {
+    if holds {
+        return Ok(());
+    }
+    Err(UsageError::OutOfRange { what, value: value.to_string(), expected }.into())
+}
+
+impl Loss {
+    /// What can be parsed, for messages.
+    pub const KNOWN: &str = "sparse-categorical-crossentropy and mse";
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SparseCategoricalCrossentropy => "sparse-categorical-crossentropy",
+            Self::Mse => "mse",
+        })
+    }
+}
+
+impl FromStr for Loss {
+    type Err = Error;
+
+    /// # Errors
+    /// [`UsageError::UnknownName`], which names the known ones.
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "sparse-categorical-crossentropy" => Ok(Self::SparseCategoricalCrossentropy),
+            "mse" => Ok(Self::Mse),
+            _ => {
+                let (wanted, known) = (text.to_owned(), Self::KNOWN);
+                Err(UsageError::UnknownName { what: "loss", wanted, known }.into())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_checked() {
+        let new = TrainingOptions::default;
+        new().check().expect("the defaults go together");
+        let sgd = |momentum| TrainingOptions {
+            optimizer: Optimizer::Sgd { momentum, nesterov: false, weight_decay: 0.0 },
+            ..new()
+        };
+        let adamw =
+            |weight_decay| TrainingOptions { optimizer: Optimizer::adam_w(weight_decay), ..new() };
+        for (options, part) in [
+            (TrainingOptions { batch_size: 0, ..new() }, "--batch-size is 0"),
+            (TrainingOptions { epochs: 0, ..new() }, "--epochs is 0"),
+            (TrainingOptions { steps: Some(0), ..new() }, "--steps is 0"),
+            (TrainingOptions { limit: Some(0), ..new() }, "--limit is 0"),
+            (TrainingOptions { learning_rate: 0.0, ..new() }, "--learning-rate is 0"),
+            (TrainingOptions { learning_rate: f64::NAN, ..new() }, "--learning-rate is NaN"),
+            (TrainingOptions { dropout: 1.0, ..new() }, "--dropout is 1"),
+            (TrainingOptions { l2: -1.0, ..new() }, "--l2 is -1"),
+            (TrainingOptions { validation_split: 1.0, ..new() }, "--validation-split is 1"),
+            (TrainingOptions { patience: Some(2), ..new() }, "--early-stopping does not go with"),
+            (sgd(1.0), "the momentum is 1"),
+            (adamw(f64::INFINITY), "the weight decay is inf"),
+        ] {
+            let error = options.check().expect_err(part);
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(part), "{error}");
+        }
+        let patient = TrainingOptions { patience: Some(2), validation_split: 0.1, ..new() };
+        patient.check().expect("goes together");
+        for options in [sgd(0.0), sgd(0.9), adamw(0.0)] {
+            options.check().expect("in range");
+        }
+    }
+
+    #[test]
+    fn losses_parse_and_print() {
+        for name in ["sparse-categorical-crossentropy", "mse"] {
+            assert_eq!(name.parse::<Loss>().expect("known").to_string(), name);
+        }
+        let loss = "mae".parse::<Loss>().expect_err("unknown").to_string();
+        assert!(loss.contains("no loss \"mae\"") && loss.contains(Loss::KNOWN), "{loss}");
     }
 }

@@ -1,12 +1,12 @@
 //! What a step of training works on: weights and moments on a backend, and what passes between
 //! the layers.
 
-use super::options::{Objective, TrainOptions};
+use super::options::{Loss, TrainingOptions};
 use crate::error::Result;
 use crate::nn::network::{Layer, Network};
 use crate::nn::parameters::{LayerParameters, Parameters};
 use crate::ops::{
-    Backend, Batch, Dropout, Indices, Loss, Metrics, Moments, Optimizer, Step, Stream, Targets,
+    self, Backend, Batch, Dropout, Indices, Metrics, Moments, Optimizer, Step, Stream, Targets,
     Values,
 };
 use crate::scheme::{Activation, QuantScheme};
@@ -44,7 +44,7 @@ pub(super) struct LayerState {
 /// What a batch is to learn.
 #[derive(Clone, Copy)]
 pub(super) struct Task<'a> {
-    pub objective: Objective,
+    pub loss: Loss,
     pub labels: &'a Indices,
     pub teacher: Option<Teacher<'a>>,
 }
@@ -63,7 +63,7 @@ impl State {
         backend: &Backend,
         network: &Network,
         parameters: &Parameters,
-        options: &TrainOptions,
+        options: &TrainingOptions,
     ) -> Result<Self> {
         let last = network.layers.len() - 1;
         let layers = network.layers.iter().zip(&parameters.layers).enumerate();
@@ -90,7 +90,6 @@ impl State {
         }
         Ok(())
     }
-
 
     /// Records the loss of the last forward pass and, in the layers, its gradients.
     pub(super) fn backward(
@@ -132,14 +131,14 @@ impl State {
         metrics: &mut Metrics,
     ) -> Result<()> {
         let labels = task.labels;
-        let loss = match (task.teacher, task.objective) {
+        let loss = match (task.teacher, task.loss) {
             (Some(Teacher { logits: teacher, temperature, alpha }), _) => {
-                Loss::Distillation { labels, teacher, temperature, alpha }
+                ops::Loss::Distillation { labels, teacher, temperature, alpha }
             }
-            (None, Objective::CrossEntropy) => Loss::CrossEntropy { labels },
-            (None, Objective::SquaredError) => {
+            (None, Loss::SparseCategoricalCrossentropy) => ops::Loss::CrossEntropy { labels },
+            (None, Loss::Mse) => {
                 let targets = Targets::Labels(labels);
-                Loss::SquaredError { targets, softmax: self.softmax }
+                ops::Loss::SquaredError { targets, softmax: self.softmax }
             }
         };
         let LayerState { z, y, gradient, plain, .. } =
@@ -194,7 +193,7 @@ impl LayerState {
         backend: &Backend,
         layer: &Layer,
         parameters: &LayerParameters,
-        options: &TrainOptions,
+        options: &TrainingOptions,
         drops: bool,
     ) -> Result<Self> {
         let (rows, cols) = (layer.outputs, layer.inputs);
