@@ -161,10 +161,19 @@ fn evaluation_counts() {
         .sum();
     assert!((evaluation.cross_entropy - entropy / 40.0).abs() < 1e-5);
     let same = agreement(&evaluation, &evaluation, &data.labels);
-    assert_eq!(
-        (same.agreement, same.accuracy_difference, same.confidence_95),
-        (1.0, 0.0, [0.0; 2])
-    );
+    assert_eq!((same.agreement, same.accuracy_difference), (1.0, 0.0));
+    // 40 rows without a difference leave room for one.
+    let half = 1.96 * 2_f64.sqrt() / 42.0;
+    assert!((same.confidence_95[0] + half).abs() < 1e-12, "{same:?}");
+    assert!((same.confidence_95[1] - half).abs() < 1e-12, "{same:?}");
+    // Right alone in 10 rows, and never wrong alone.
+    let mut other = evaluation.clone();
+    other.predictions.copy_from_slice(&data.labels);
+    let better = agreement(&other, &evaluation, &data.labels);
+    assert_eq!((better.agreement, better.accuracy_difference), (0.75, 0.25));
+    // (11 − 1) / 42 ± 1.96 · √((12 / 42 − (10 / 42)²) / 42), worked out by hand.
+    let [low, high] = better.confidence_95;
+    assert!((low - 0.093_360_5).abs() < 1e-6 && (high - 0.382_830).abs() < 1e-6, "{better:?}");
     let wide = Array { shape: vec![40, 785], data: ArrayData::F32(vec![0.0; 40 * 785]) };
     let wide = DataSet { inputs: wide, ..data.clone() };
     let error = evaluate(&loaded, &wide, 7).expect_err("another width");

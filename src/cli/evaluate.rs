@@ -58,21 +58,23 @@ struct Against {
 
 pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
     let split: Split = arguments.split.parse()?;
-    let loaded = arguments.network.load(common)?;
+    let network = &arguments.network;
+    let backend = network.open_device(common)?;
+    let loaded = network.load(&network.model, &backend, common)?;
     let data = DataSet::open(&arguments.data, split)?;
     let in_data = |error: crate::Error| error.in_file(&arguments.data);
-    let batch = arguments.network.batch_size;
+    let batch = network.batch_size();
     let evaluation = nn::evaluate(&loaded, &data, batch).map_err(in_data)?;
     let against = match &arguments.against {
         None => None,
         Some(path) => {
-            let other = arguments.network.load_from(path, common)?;
+            let other = network.load(path, &backend, common)?;
             let other = nn::evaluate(&other, &data, batch).map_err(in_data)?;
             let agreement = nn::agreement(&evaluation, &other, &data.labels);
             Some(Against { model: path.display().to_string(), agreement, evaluation: other })
         }
     };
-    let model = arguments.network.model.display().to_string();
+    let model = network.model.display().to_string();
     let report = Report { evaluation, model, against };
     if common.json { output::json(&report) } else { output::print(&text(arguments, &report)) }
 }

@@ -49,7 +49,9 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
     let kind = arguments.output.as_deref().map(kind).transpose()?;
-    let loaded = arguments.network.load(common)?;
+    let network = &arguments.network;
+    let backend = network.open_device(common)?;
+    let loaded = network.load(&network.model, &backend, common)?;
     let input = match &arguments.name {
         Some(name) => Array::read_named(&arguments.input, name)?,
         None => Array::read(&arguments.input)?,
@@ -59,7 +61,7 @@ pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
     let outputs = if arguments.logits { Outputs::Logits } else { Outputs::AsDescribed };
     let x = input.scaled();
     let mut y = vec![];
-    for x in x.chunks(arguments.network.batch_size.max(1) * width) {
+    for x in x.chunks(network.batch_size() * width) {
         y.extend(loaded.forward(x, outputs)?);
     }
     let rows = y.len() / classes.max(1);

@@ -60,6 +60,11 @@ impl TensorPlan {
         self.outputs.iter().map(TensorSpec::bytes).sum()
     }
 
+    /// Outputs and inputs of a weight that is compressed.
+    pub fn features(&self) -> Option<(usize, usize)> {
+        self.work.as_ref().map(|work| (work.weight.rows, work.weight.cols))
+    }
+
     /// Whether it is compressed, and not just carried over.
     pub fn is_selected(&self) -> bool {
         self.work.is_some()
