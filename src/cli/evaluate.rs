@@ -15,8 +15,8 @@ use crate::nn::{self, Agreement, Evaluation};
 /// Measure how well a network classifies labelled data
 ///
 /// The network is run straight from its compressed weights. DATA is a directory with the IDX files
-/// of MNIST or Fashion-MNIST, or an .npz or .safetensors file with x and y. Bytes are scaled to
-/// 0 … 1.
+/// of MNIST or Fashion-MNIST, or an .npz or .safetensors file with x and y, or x_train, y_train,
+/// x_test and y_test. Bytes (u8) are scaled to 0 … 1.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tensorpress evaluate model.safetensors --data fashion-mnist
@@ -28,7 +28,7 @@ pub(super) struct Arguments {
     /// A directory of IDX files, or an .npz or .safetensors file
     #[arg(long, value_name = "DATA")]
     data: PathBuf,
-    /// train or test, where DATA is a directory
+    /// train or test, where DATA has both
     #[arg(long, default_value = "test")]
     split: String,
     /// Print how often each class is taken for each other
@@ -44,6 +44,7 @@ struct Report {
     #[serde(flatten)]
     evaluation: Evaluation,
     model: String,
+    data: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     against: Option<Against>,
 }
@@ -75,7 +76,8 @@ pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
         }
     };
     let model = network.model.display().to_string();
-    let report = Report { evaluation, model, against };
+    let data = arguments.data.display().to_string();
+    let report = Report { evaluation, model, data, against };
     if common.json { output::json(&report) } else { output::print(&text(arguments, &report)) }
 }
 

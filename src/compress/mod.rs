@@ -4,7 +4,6 @@ mod compare;
 mod config;
 mod decompress;
 mod execution;
-mod finite;
 mod inspect;
 mod output;
 mod pass;

@@ -5,13 +5,12 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::execution::{Advance, Execution, Progress};
-use super::finite;
 use super::plan::{Plan, TensorPlan, Work};
 use super::workers;
 use crate::error::{Error, FormatProblem, Result};
 use crate::io::{Model, SafetensorsFile};
 use crate::ops::Backend;
-use crate::tensor::Matrix;
+use crate::tensor::{Matrix, finite};
 
 /// What every pass needs.
 pub(super) struct Context<'a> {

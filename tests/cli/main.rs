@@ -2,6 +2,8 @@
 
 #[path = "../common/command.rs"]
 mod command;
+#[path = "../common/digits.rs"]
+mod digits;
 #[path = "../common/files.rs"]
 mod files;
 #[path = "../common/raw.rs"]
@@ -11,3 +13,4 @@ mod bad_input;
 mod faults;
 mod output;
 mod same_bytes;
+mod sweep;

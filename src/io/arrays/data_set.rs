@@ -70,6 +70,7 @@ impl DataSet {
         let values: Vec<i64> = match (&labels.data, labels.rows()) {
             (ArrayData::U8(values), (_, 1)) => values.iter().map(|v| i64::from(*v)).collect(),
             (ArrayData::I64(values), (_, 1)) => values.clone(),
+            (ArrayData::F32(_), (_, 1)) => return Err(ArrayProblem::FloatLabels.into()),
             _ => {
                 return Err(ArrayProblem::Shape {
                     what: "the array of labels".to_owned(),
