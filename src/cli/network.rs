@@ -7,10 +7,10 @@ use tempfile::TempDir;
 
 use super::device::Device;
 use super::{Common, output};
-use crate::compress::{Execution, decompress};
+use crate::compress::{Execution, Metadata, decompress};
 use crate::error::{Error, Result};
 use crate::io::Model;
-use crate::nn::{Loaded, Network};
+use crate::nn::{Loaded, Network, Origin};
 use crate::ops::Backend;
 use crate::scheme::Activation;
 use crate::stored::format_of;
@@ -73,6 +73,53 @@ impl NetworkArguments {
     pub(super) fn batch_size(&self) -> usize {
         self.batch_size as usize
     }
+}
+
+/// What a model that is written says about its network.
+#[derive(Default)]
+pub(super) struct Description {
+    /// For the metadata; empty where there is nothing to say, or nothing new.
+    pub metadata: Metadata,
+    /// What was inferred.
+    inferred: Option<String>,
+}
+
+impl Description {
+    /// Of the network that the tensors of `model` are, as far as that can be told, with the
+    /// activations that are given. A description that is there is carried over as it is.
+    pub(super) fn new(model: &Model, activations: &Activations) -> Result<Self> {
+        let given = activations.given();
+        let (network, origin) = match Network::read(model, given) {
+            Ok(read) => read,
+            // Most models are no such networks.
+            Err(_) if given.is_none() => return Ok(Self::default()),
+            Err(error) => return Err(error),
+        };
+        let described = matches!(origin, Origin::Described(_));
+        if given.is_none() && (described || is_of_other_kind(model)) {
+            return Ok(Self::default());
+        }
+        let metadata = Metadata::from([(Network::KEY.to_owned(), network.to_json())]);
+        let inferred = given.is_none().then(|| network.to_string().replace('\n', "; "));
+        Ok(Self { metadata, inferred })
+    }
+
+    /// Says what was written that nobody gave.
+    pub(super) fn tell(&self, common: &Common) {
+        if let Some(layers) = &self.inferred {
+            let text = format!(
+                "inferred the network and wrote it into the metadata: {layers}; --activations \
+                 changes it"
+            );
+            output::note(common, &text);
+        }
+    }
+}
+
+/// Whether a configuration says that another program knows what the tensors are.
+fn is_of_other_kind(model: &Model) -> bool {
+    let says = |key| model.config().is_some_and(|config| config.get(key).is_some());
+    says("model_type") || says("architectures")
 }
 
 /// A folder for what is tried; it goes when it is dropped.

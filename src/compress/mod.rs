@@ -17,9 +17,10 @@ mod select_cut;
 mod workers;
 
 pub use compare::{ComparedTensor, Comparison, Difference, Figures, compare};
-pub use decompress::{Decompressed, DecompressedTensor, decompress};
+pub use decompress::{Decompressed, DecompressedTensor, decompress, decompress_with};
 pub use execution::{Advance, Execution, Progress};
 pub use inspect::{InspectedTensor, Inspection, Statistics, inspect};
+pub use output::Metadata;
 pub use plan::{Plan, TensorPlan};
 pub use recipe::{Format, OnIndivisible, Pruning, Recipe};
 pub use report::{Report, TensorReport};

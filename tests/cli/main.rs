@@ -1,5 +1,7 @@
 //! The program as a user runs it.
 
+#[path = "../common/arrays.rs"]
+mod arrays;
 #[path = "../common/command.rs"]
 mod command;
 #[path = "../common/digits.rs"]
@@ -10,7 +12,9 @@ mod files;
 mod raw;
 
 mod bad_input;
+mod described;
 mod faults;
+mod networks;
 mod output;
 mod same_bytes;
 mod sweep;
