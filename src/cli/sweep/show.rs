@@ -10,7 +10,7 @@ pub(super) fn text(sweep: &Sweep, arguments: &Arguments) -> String {
         "variant",
         "accuracy",
         "to dense",
-        "95 % of it",
+        "95 % interval",
         "same",
         "zeros",
         "bits/w",
