@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Common;
 use super::network::NetworkArguments;
 use super::output;
-use crate::error::{Result, UsageError};
+use crate::error::{FormatProblem, Result, UsageError};
 use crate::io::{Array, OutputFile, SafetensorsWriter, TensorSpec, refuse_same, write_npy};
 use crate::nn::{self, Outputs};
 use crate::ops::{Backend, top_k};
@@ -74,6 +74,7 @@ pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
     }
     let answers = Answers::new(y, classes, arguments.top_k())?;
     let (Some(path), Some(kind)) = (&arguments.output, kind) else {
+        answers.check_finite()?;
         return output::json(&answers.to_json());
     };
     match kind {
@@ -112,6 +113,17 @@ impl Answers {
 
     fn shape(&self) -> [usize; 2] {
         [self.values.len() / self.columns, self.columns]
+    }
+
+    /// Fails where JSON cannot hold a value.
+    fn check_finite(&self) -> Result<()> {
+        let Some(at) = self.values.iter().position(|value| !value.is_finite()) else {
+            return Ok(());
+        };
+        let (row, column) = (at / self.columns, at % self.columns);
+        let expected = "finite to be printed as JSON; write it to a file with --output";
+        let value = self.values[at];
+        Err(FormatProblem::Value { what: "outputs", row, column, value, expected }.into())
     }
 
     fn to_json(&self) -> Value {

@@ -148,6 +148,10 @@ fn outputs_are_written_as_they_are_printed() {
             assert_eq!(written[0].data[at..at + 8], (*class as i64).to_le_bytes());
         }
     }
+    let large: Vec<u8> = [f32::MAX; 64].iter().flat_map(|v| v.to_le_bytes()).collect();
+    let large = folder.write("large.npy", &npy(1, "<f4", false, "(1, 64)", &large));
+    assert_refused("infinite", &folder.run(&large, "--logits"), 65, &["is inf", "--output"]);
+    folder.run(&large, "--logits -o large-y.npy").succeeded();
     for (more, code, words) in [
         ("--top-k 0", 2, "--top-k"),
         ("--top-k 11", 2, "--top-k is 11"),
@@ -270,7 +274,8 @@ fn data_that_does_not_fit_is_refused() {
     let (pixels, labels) = some_digits(4);
     let x = npy(1, "|u1", false, "(4, 64)", &pixels);
     let y = |descr, shape: &str, data: &[u8]| npy(1, descr, false, shape, data);
-    let cases: [(&str, Vec<(&str, Vec<u8>)>, &[&str]); 8] = [
+    type Members = Vec<(&'static str, Vec<u8>)>;
+    let cases: [(&str, Members, &[&str]); 8] = [
         (
             "a label",
             vec![("x", x.clone()), ("y", y("|u1", "(4,)", &[1, 2, 10, 3]))],

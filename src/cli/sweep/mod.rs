@@ -20,9 +20,10 @@ use variants::{Choice, Kind, Variant};
 /// Show what compressing in many ways costs in accuracy and gains in size
 ///
 /// Compresses the network in each way, as compress does, and evaluates the result on labelled
-/// data, as evaluate does. Nothing is written, except the plot if one is asked for. A * marks the
-/// rows that no other row beats in both size and accuracy; below the table are the options that
-/// make them.
+/// data, as evaluate does; what is tried is the usual, or with --sparsity, --nm, --threshold-ratio
+/// or --quantize only what they give. Nothing is written, except the plot if one is asked for. A *
+/// marks the rows that no other row beats in both size and accuracy; below the table are the
+/// options that make them.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tensorpress sweep model.safetensors --data fashion-mnist --plot sweep.svg

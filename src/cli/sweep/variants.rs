@@ -11,19 +11,19 @@ use crate::scheme::NmPattern;
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "What is tried")]
 pub(super) struct Choice {
-    /// Shares of zeros, comma separated [by itself: 0.5,0.8,0.9,0.95]
+    /// Shares of zeros, comma separated [usual: 0.5,0.8,0.9,0.95]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     sparsity: Vec<f64>,
     /// Of what --sparsity is taken, comma separated
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_values = ["layer", "global"])]
     scope: Vec<Scope>,
-    /// N:M patterns, comma separated [by itself: 2:4]
+    /// N:M patterns, comma separated [usual: 2:4]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = pattern)]
     nm: Vec<NmPattern>,
-    /// Zero where |w| < A × the largest |w| of the layer [by itself: 0.01,0.05,0.1,0.2]
+    /// Zero where |w| < A × the largest |w| of the layer [usual: 0.01,0.05,0.1,0.2]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     threshold_ratio: Vec<f32>,
-    /// Types of weights, comma separated, alone and with --sparsity [by itself: int8,int4,int2]
+    /// Types of weights, comma separated, alone and with --sparsity [usual: int8,int4,int2]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     quantize: Vec<Integer>,
     /// How many weights share a scale, comma separated [default: those that suit the type]
