@@ -6,10 +6,9 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Common;
-use super::network::NetworkArguments;
+use super::network::{DataArguments, NetworkArguments};
 use super::output::{self, figure, percent};
 use crate::error::Result;
-use crate::io::{DataSet, Split};
 use crate::nn::{self, Agreement, Evaluation};
 
 /// Measure how well a network classifies labelled data
@@ -25,12 +24,8 @@ use crate::nn::{self, Agreement, Evaluation};
 pub(super) struct Arguments {
     #[command(flatten)]
     network: NetworkArguments,
-    /// A directory of IDX files, or an .npz or .safetensors file
-    #[arg(long, value_name = "DATA")]
-    data: PathBuf,
-    /// train or test, where DATA has both
-    #[arg(long, default_value = "test")]
-    split: String,
+    #[command(flatten)]
+    data: DataArguments,
     /// Print how often each class is taken for each other
     #[arg(long)]
     confusion: bool,
@@ -58,12 +53,11 @@ struct Against {
 }
 
 pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
-    let split: Split = arguments.split.parse()?;
     let network = &arguments.network;
     let backend = network.open_device(common)?;
     let loaded = network.load(&network.model, &backend, common)?;
-    let data = DataSet::open(&arguments.data, split)?;
-    let in_data = |error: crate::Error| error.in_file(&arguments.data);
+    let data = arguments.data.open()?;
+    let in_data = |error: crate::Error| error.in_file(&arguments.data.path);
     let batch = network.batch_size();
     let evaluation = nn::evaluate(&loaded, &data, batch).map_err(in_data)?;
     let against = match &arguments.against {
@@ -76,7 +70,7 @@ pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
         }
     };
     let model = network.model.display().to_string();
-    let data = arguments.data.display().to_string();
+    let data = arguments.data.path.display().to_string();
     let report = Report { evaluation, model, data, against };
     if common.json { output::json(&report) } else { output::print(&text(arguments, &report)) }
 }

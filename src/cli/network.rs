@@ -9,7 +9,7 @@ use super::device::Device;
 use super::{Common, output};
 use crate::compress::{Execution, Metadata, decompress};
 use crate::error::{Error, Result};
-use crate::io::Model;
+use crate::io::{DataSet, Model};
 use crate::nn::{Loaded, Network, Origin};
 use crate::ops::Backend;
 use crate::scheme::Activation;
@@ -27,6 +27,23 @@ pub(super) struct NetworkArguments {
     batch_size: u64,
     #[command(flatten)]
     device: Device,
+}
+
+/// Labelled data.
+#[derive(Debug, Args)]
+pub(super) struct DataArguments {
+    /// A directory of IDX files, or an .npz or .safetensors file with x and y
+    #[arg(long = "data", value_name = "DATA")]
+    pub path: PathBuf,
+    /// train or test, where DATA has both
+    #[arg(long, default_value = "test")]
+    split: String,
+}
+
+impl DataArguments {
+    pub(super) fn open(&self) -> Result<DataSet> {
+        DataSet::open(&self.path, self.split.parse()?)
+    }
 }
 
 /// What is not told by tensors.

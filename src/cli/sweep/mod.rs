@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::network::{NetworkArguments, dense_and_stored, temporary_folder};
+use super::network::{DataArguments, NetworkArguments, dense_and_stored, temporary_folder};
 use super::{Common, output, plot, progress};
 use crate::compress::{Execution, Plan, Report};
 use crate::error::Result;
@@ -33,12 +33,8 @@ use variants::{Choice, Kind, Variant};
 pub(super) struct Arguments {
     #[command(flatten)]
     network: NetworkArguments,
-    /// A directory of IDX files, or an .npz or .safetensors file with x and y
-    #[arg(long, value_name = "DATA")]
-    data: PathBuf,
-    /// train or test, where DATA has both
-    #[arg(long, default_value = "test")]
-    split: String,
+    #[command(flatten)]
+    data: DataArguments,
     /// Only the first N rows of DATA
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
@@ -94,7 +90,7 @@ pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
     if let Some(path) = &arguments.plot {
         plot::check(path, arguments.force)?;
         refuse_same(&arguments.network.model, path)?;
-        refuse_same(&arguments.data, path)?;
+        refuse_same(&arguments.data.path, path)?;
     }
     // What contradicts itself is told before anything is read.
     arguments.choice.variants(None).iter().try_for_each(|v| v.recipe.recipe().map(drop))?;
@@ -109,7 +105,7 @@ fn sweep(arguments: &Arguments, common: &Common) -> Result<Sweep> {
     let Arguments { network: named, choice, .. } = arguments;
     let (model, network) = named.read(&named.model, common)?;
     let backend = named.open_device(common)?;
-    let mut data = DataSet::open(&arguments.data, arguments.split.parse()?)?.into_floats();
+    let mut data = arguments.data.open()?.into_floats();
     if let Some(limit) = arguments.limit {
         data.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     }
@@ -119,7 +115,7 @@ fn sweep(arguments: &Arguments, common: &Common) -> Result<Sweep> {
     let variants = choice.variants(group_size(&weights));
     let output = folder.path().join("compressed");
     let bench = Bench { network, backend, data, batch: named.batch_size(), output };
-    let in_data = |error: crate::Error| error.in_file(&arguments.data);
+    let in_data = |error: crate::Error| error.in_file(&arguments.data.path);
     let bar = progress::steps(common, variants.len() as u64);
     let forms = variants.iter().map(|variant| {
         let form = bench.compressed(&dense, variant).map_err(in_data)?;
@@ -137,7 +133,7 @@ fn sweep(arguments: &Arguments, common: &Common) -> Result<Sweep> {
     Ok(Sweep {
         schema_version: 1,
         model: named.model.display().to_string(),
-        data: arguments.data.display().to_string(),
+        data: arguments.data.path.display().to_string(),
         data_rows: bench.data.labels.len(),
         device: bench.backend.name().to_owned(),
         batch_size: bench.batch,
