@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::Common;
 use super::device::Work;
+use super::network::{Activations, Description};
 use super::output::{self, bytes, figure, percent, shape};
 use super::recipe::RecipeArguments;
 use crate::compress::{Plan, Report, TensorReport};
@@ -42,6 +43,8 @@ pub(super) struct Arguments {
     #[command(flatten)]
     recipe: RecipeArguments,
     #[command(flatten)]
+    activations: Activations,
+    #[command(flatten)]
     work: Work,
     /// Replace OUT if it exists
     #[arg(long, help_heading = "Output")]
@@ -52,12 +55,16 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
-    let recipe = arguments.recipe.recipe()?.force(arguments.force);
+    let mut recipe = arguments.recipe.recipe()?.force(arguments.force);
     let model = Model::open(&arguments.model)?;
     // Whatever does not fit the model is told before a device is opened.
     let plan = Plan::new(&model, &recipe)?;
     if let Some(origin) = plan.network() {
         output::note(common, &format!("{}: {origin}", arguments.model.display()));
+    }
+    let description = Description::new(&model, &arguments.activations)?;
+    for (key, value) in &description.metadata {
+        recipe = recipe.metadata(key, value.clone());
     }
     let report = arguments.work.run(common, |execution| {
         match (&arguments.output, arguments.dry_run) {
@@ -68,6 +75,9 @@ pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
     })?;
     for warning in &report.warnings {
         output::warn(common, warning);
+    }
+    if report.output.is_some() {
+        description.tell(common);
     }
     if common.json { output::json(&report) } else { output::print(&text(&report)) }
 }

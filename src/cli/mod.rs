@@ -11,9 +11,11 @@ mod generate;
 mod inspect;
 mod network;
 mod output;
+mod plot;
 mod progress;
 mod recipe;
 mod run;
+mod sweep;
 mod train;
 mod training;
 
@@ -36,6 +38,7 @@ use crate::error::{Error, Result};
   tensorpress compress model.safetensors -o sparse.safetensors --sparsity 0.5 --dry-run
   tensorpress compare model.safetensors small.safetensors
   tensorpress decompress small.safetensors -o dense.safetensors
+  tensorpress sweep model.safetensors --data fashion-mnist --plot sweep.svg
 
 Exit codes: 0 ok, 1 a check failed, 2 usage, 65 bad data, 66 missing input, 69 no such device,
 70 a defect, 73 cannot create the output, 74 I/O, 75 try again.")]
@@ -68,6 +71,7 @@ enum Command {
     Compare(compare::Arguments),
     Run(run::Arguments),
     Evaluate(evaluate::Arguments),
+    Sweep(sweep::Arguments),
     Train(train::Arguments),
     Devices(devices::Arguments),
     Bench(bench::Arguments),
@@ -122,6 +126,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Command::Compare(arguments) => compare::run(arguments, common),
         Command::Run(arguments) => run::run(arguments, common),
         Command::Evaluate(arguments) => evaluate::run(arguments, common),
+        Command::Sweep(arguments) => sweep::run(arguments, common),
         Command::Train(arguments) => train::run(arguments, common),
         Command::Devices(arguments) => devices::run(arguments, common),
         Command::Bench(arguments) => bench::run(arguments, common),

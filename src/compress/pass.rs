@@ -5,14 +5,13 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::execution::{Advance, Execution, Progress};
-use super::finite;
 use super::neurons::Slim;
 use super::plan::{Plan, TensorPlan, Work};
 use super::workers;
 use crate::error::{Error, FormatProblem, Result};
 use crate::io::{Model, SafetensorsFile};
 use crate::ops::Backend;
-use crate::tensor::{FloatType, Matrix};
+use crate::tensor::{FloatType, Matrix, finite};
 
 /// What every pass needs.
 pub(super) struct Context<'a> {

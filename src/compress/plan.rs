@@ -66,6 +66,11 @@ impl TensorPlan {
         self.outputs.iter().map(TensorSpec::bytes).sum()
     }
 
+    /// Outputs and inputs of a weight that is compressed.
+    pub fn features(&self) -> Option<(usize, usize)> {
+        self.work.as_ref().map(|work| (work.weight.rows, work.weight.cols))
+    }
+
     /// Whether single weights of it change, or how they are stored; otherwise it is carried over,
     /// or what stays of it where neurons go.
     pub fn is_selected(&self) -> bool {

@@ -5,6 +5,7 @@ use std::fmt;
 use regex::Regex;
 use serde::Deserialize;
 
+use super::output::Metadata;
 use super::report::{pruning_name, scheme_name};
 use super::select::Selection;
 use crate::error::{Result, UsageError};
@@ -88,6 +89,7 @@ pub struct Recipe {
     pub(super) format: Option<Format>,
     pub(super) allow_non_finite: bool,
     pub(super) force: bool,
+    pub(super) metadata: Metadata,
 }
 
 impl Recipe {
@@ -173,6 +175,25 @@ impl Recipe {
     #[must_use]
     pub fn force(mut self, force: bool) -> Self {
         self.force = force;
+        self
+    }
+
+    /// Writes `value` under `key` of the metadata of the first file, whatever was there. It is how
+    /// a model gets the description of its network:
+    ///
+    /// ```no_run
+    /// use tensorpress::{compress::Recipe, io::Model, nn::Network};
+    ///
+    /// # fn main() -> tensorpress::Result<()> {
+    /// let model = Model::open("model.safetensors".as_ref())?;
+    /// let (network, _) = Network::read(&model, None)?;
+    /// let recipe = Recipe::new().sparsity(0.5).metadata(Network::KEY, network.to_json());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn metadata(mut self, key: &str, value: String) -> Self {
+        self.metadata.insert(key.to_owned(), value);
         self
     }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::config;
 use super::execution::{Advance, Execution};
 use super::neurons::{self, Slim};
-use super::output::{Metadata, Output, copy_ranges};
+use super::output::{Metadata, Output, copy_ranges, set_metadata};
 use super::pass::{Context, Loaded, Slab, slabs};
 use super::plan::{Form, Plan, TensorPlan, Work, bitmask_outputs};
 use super::recipe::Recipe;
@@ -61,7 +61,8 @@ impl Recipe {
         for shard in 0..model.shards().len() {
             let specs: Vec<TensorSpec> =
                 plan.in_shard(shard).flat_map(|(_, tensor)| tensor.outputs.clone()).collect();
-            let metadata = metadata(model, &plan, shard, quantization.as_ref());
+            let mut metadata = metadata(model, &plan, shard, quantization.as_ref());
+            set_metadata(&mut metadata, &self.metadata, shard);
             let writer = writing.shard(shard, specs, &metadata)?;
             LastPass::new(&context, &plan, &scans, &writer, shard).run(&mut sums)?;
             writing.finish(writer)?;

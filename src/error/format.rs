@@ -19,7 +19,7 @@ pub enum FormatProblem {
     },
     /// A weight that is NaN or infinite.
     #[error(
-        "tensor {tensor:?}: element {index} is {value} ({count} non-finite in all); repair the model or pass --allow-non-finite"
+        "tensor {tensor:?}: element {index} is {value} ({count} non-finite in all); repair the model, or compress it as it is with --allow-non-finite"
     )]
     NonFinite {
         /// The tensor.

@@ -59,7 +59,7 @@ fn row(
 
 /// One `error:` line, with all of `words`, and nothing that a panic prints.
 #[track_caller]
-fn assert_refused(name: &str, ran: &Ran, code: i32, words: &[impl AsRef<str>]) {
+pub fn assert_refused(name: &str, ran: &Ran, code: i32, words: &[impl AsRef<str>]) {
     assert_eq!(ran.code, Some(code), "{name}: {}", ran.stderr);
     let errors = ran.stderr.lines().filter(|line| line.starts_with("error:")).count();
     assert_eq!(errors, 1, "{name}: {}", ran.stderr);

@@ -87,6 +87,7 @@ impl DataSet {
         let values: Vec<i64> = match (&labels.data, labels.rows()) {
             (ArrayData::U8(values), (_, 1)) => values.iter().map(|v| i64::from(*v)).collect(),
             (ArrayData::I64(values), (_, 1)) => values.clone(),
+            (ArrayData::F32(_), (_, 1)) => return Err(ArrayProblem::FloatLabels.into()),
             _ => {
                 return Err(ArrayProblem::Shape {
                     what: "the array of labels".to_owned(),
@@ -110,6 +111,32 @@ impl DataSet {
             })
         });
         Ok(Self { inputs, labels: labels.collect::<Result<_>>()? })
+    }
+
+    /// The same with its inputs as floats, so that they are converted once only.
+    #[must_use]
+    pub fn into_floats(mut self) -> Self {
+        if let ArrayData::U8(_) | ArrayData::I64(_) = self.inputs.data {
+            self.inputs.data = ArrayData::F32(self.inputs.scaled().into_owned());
+        }
+        self
+    }
+
+    /// Leaves the first `rows` rows.
+    pub fn truncate(&mut self, rows: usize) {
+        let (all, width) = self.inputs.rows();
+        if rows >= all {
+            return;
+        }
+        self.labels.truncate(rows);
+        if let Some(extent) = self.inputs.shape.first_mut() {
+            *extent = rows;
+        }
+        match &mut self.inputs.data {
+            ArrayData::F32(values) => values.truncate(rows * width),
+            ArrayData::U8(values) => values.truncate(rows * width),
+            ArrayData::I64(values) => values.truncate(rows * width),
+        }
     }
 
     /// Fails where a label is none of `classes` classes.
