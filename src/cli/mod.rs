@@ -6,10 +6,13 @@ mod compress;
 mod decompress;
 mod device;
 mod devices;
+mod distill;
 mod evaluate;
+mod finetune;
 mod generate;
 mod inspect;
 mod network;
+mod new_network;
 mod output;
 mod plot;
 mod progress;
@@ -73,6 +76,8 @@ enum Command {
     Evaluate(evaluate::Arguments),
     Sweep(sweep::Arguments),
     Train(train::Arguments),
+    Finetune(finetune::Arguments),
+    Distill(distill::Arguments),
     Devices(devices::Arguments),
     Bench(bench::Arguments),
     Completions(generate::Completions),
@@ -128,6 +133,8 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Command::Evaluate(arguments) => evaluate::run(arguments, common),
         Command::Sweep(arguments) => sweep::run(arguments, common),
         Command::Train(arguments) => train::run(arguments, common),
+        Command::Finetune(arguments) => finetune::run(arguments, common),
+        Command::Distill(arguments) => distill::run(arguments, common),
         Command::Devices(arguments) => devices::run(arguments, common),
         Command::Bench(arguments) => bench::run(arguments, common),
         Command::Completions(arguments) => generate::completions(arguments),

@@ -32,6 +32,27 @@ pub(super) struct RecipeArguments {
     #[arg(long, value_name = "N:M", group = "pruning", help_heading = "Pruning")]
     pub(super) nm: Option<NmPattern>,
 
+    #[command(flatten)]
+    pub(super) codes: QuantizeArguments,
+
+    /// Compress tensors whose name matches (replaces the default selection; repeatable)
+    #[arg(long, value_name = "REGEX", help_heading = "Selection")]
+    pub(super) include: Vec<String>,
+    /// Leave out tensors whose name matches (repeatable)
+    #[arg(long, value_name = "REGEX", help_heading = "Selection")]
+    pub(super) exclude: Vec<String>,
+
+    /// What the weights look like on disk; by default compressed-tensors when quantizing
+    #[arg(long, help_heading = "Output")]
+    pub(super) format: Option<OutputFormat>,
+    /// Let NaN and infinite weights pass
+    #[arg(long)]
+    pub(super) allow_non_finite: bool,
+}
+
+/// How weights are quantized.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct QuantizeArguments {
     /// Quantize to integers of 8, 4 or 2 bits
     #[arg(long, value_name = "TYPE", help_heading = "Quantizing")]
     pub(super) quantize: Option<Integer>,
@@ -63,20 +84,6 @@ pub(super) struct RecipeArguments {
     /// When a row is not whole groups: list such tensors and stop, use a scale a row, or skip
     #[arg(long, value_name = "WHAT", default_value = "error", help_heading = "Quantizing")]
     pub(super) on_indivisible: Indivisible,
-
-    /// Compress tensors whose name matches (replaces the default selection; repeatable)
-    #[arg(long, value_name = "REGEX", help_heading = "Selection")]
-    pub(super) include: Vec<String>,
-    /// Leave out tensors whose name matches (repeatable)
-    #[arg(long, value_name = "REGEX", help_heading = "Selection")]
-    pub(super) exclude: Vec<String>,
-
-    /// What the weights look like on disk; by default compressed-tensors when quantizing
-    #[arg(long, help_heading = "Output")]
-    pub(super) format: Option<OutputFormat>,
-    /// Let NaN and infinite weights pass
-    #[arg(long)]
-    pub(super) allow_non_finite: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -138,20 +145,21 @@ impl RecipeArguments {
         option("threshold", self.threshold.map(|threshold| threshold.to_string()));
         option("threshold-ratio", self.threshold_ratio.map(|ratio| ratio.to_string()));
         option("nm", self.nm.map(|pattern| format!("{}:{}", pattern.keep, pattern.of)));
-        option("quantize", self.quantize.as_ref().map(value_name));
-        option("granularity", self.granularity.as_ref().map(value_name));
-        option("group-size", self.group_size.map(|size| size.to_string()));
-        option("scale", self.scale.map(|scale| scale.to_string()));
-        option("match", self.matching.as_ref().map(value_name));
-        let indivisible = Some(&self.on_indivisible).filter(|what| **what != Indivisible::Error);
+        let codes = &self.codes;
+        option("quantize", codes.quantize.as_ref().map(value_name));
+        option("granularity", codes.granularity.as_ref().map(value_name));
+        option("group-size", codes.group_size.map(|size| size.to_string()));
+        option("scale", codes.scale.map(|scale| scale.to_string()));
+        option("match", codes.matching.as_ref().map(value_name));
+        let indivisible = Some(&codes.on_indivisible).filter(|what| **what != Indivisible::Error);
         option("on-indivisible", indivisible.map(value_name));
         self.include.iter().for_each(|pattern| option("include", Some(pattern.clone())));
         self.exclude.iter().for_each(|pattern| option("exclude", Some(pattern.clone())));
         option("format", self.format.as_ref().map(value_name));
         let switches = [
             ("global", self.global),
-            ("asymmetric", self.asymmetric),
-            ("narrow-range", self.narrow_range),
+            ("asymmetric", codes.asymmetric),
+            ("narrow-range", codes.narrow_range),
             ("allow-non-finite", self.allow_non_finite),
         ];
         let set = switches.into_iter().filter(|(_, set)| *set);
@@ -160,20 +168,16 @@ impl RecipeArguments {
     }
 
     pub(super) fn recipe(&self) -> Result<Recipe> {
-        let mut recipe = Recipe::new().allow_non_finite(self.allow_non_finite).on_indivisible(
-            match self.on_indivisible {
-                Indivisible::Error => OnIndivisible::Error,
-                Indivisible::Channel => OnIndivisible::Channel,
-                Indivisible::Skip => OnIndivisible::Skip,
-            },
-        );
+        let mut recipe = Recipe::new()
+            .allow_non_finite(self.allow_non_finite)
+            .on_indivisible(self.codes.on_indivisible());
         if let Some(share) = self.keep_neurons {
             recipe = recipe.keep_neurons(share);
         }
         if let Some(pruning) = self.pruning() {
             recipe = recipe.prune(pruning);
         }
-        if let Some(scheme) = self.scheme()? {
+        if let Some(scheme) = self.codes.scheme()? {
             recipe = recipe.quantize(scheme);
         }
         for text in &self.include {
@@ -183,11 +187,7 @@ impl RecipeArguments {
             recipe = recipe.exclude(pattern("--exclude", text)?);
         }
         if let Some(format) = self.format {
-            recipe = recipe.format(match format {
-                OutputFormat::Dense => Format::Dense,
-                OutputFormat::CompressedTensors => Format::CompressedTensors,
-                OutputFormat::SparseBitmask => Format::SparseBitmask,
-            });
+            recipe = recipe.format(format.into());
         }
         recipe.validate()?;
         Ok(recipe)
@@ -200,8 +200,11 @@ impl RecipeArguments {
             .or(self.threshold_ratio.map(Pruning::ThresholdRatio))
             .or(self.nm.map(Pruning::Nm))
     }
+}
 
-    fn scheme(&self) -> Result<Option<QuantScheme>> {
+impl QuantizeArguments {
+    /// The scheme, where weights are quantized.
+    pub(super) fn scheme(&self) -> Result<Option<QuantScheme>> {
         let Some(integer) = self.quantize else { return Ok(None) };
         let choice = SchemeChoice {
             bits: match integer {
@@ -221,5 +224,23 @@ impl RecipeArguments {
             weight_type: self.matching.is_some(),
         };
         choice.scheme().map(Some)
+    }
+
+    pub(super) fn on_indivisible(&self) -> OnIndivisible {
+        match self.on_indivisible {
+            Indivisible::Error => OnIndivisible::Error,
+            Indivisible::Channel => OnIndivisible::Channel,
+            Indivisible::Skip => OnIndivisible::Skip,
+        }
+    }
+}
+
+impl From<OutputFormat> for Format {
+    fn from(format: OutputFormat) -> Self {
+        match format {
+            OutputFormat::Dense => Self::Dense,
+            OutputFormat::CompressedTensors => Self::CompressedTensors,
+            OutputFormat::SparseBitmask => Self::SparseBitmask,
+        }
     }
 }

@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::training::TrainingArguments;
+use super::new_network::NewNetworkArguments;
+use super::training::{TrainingArguments, Written};
 use super::{Common, output};
 use crate::error::Result;
 use crate::io::{DataSet, Model};
 use crate::nn::train::Training;
-use crate::nn::{Init, Network, Parameters};
-use crate::scheme::Activation;
+use crate::nn::{Network, Parameters};
 
 /// Train a network on labelled data
 ///
@@ -31,15 +31,8 @@ Examples:
       --early-stopping 5 --history history.csv -o model.safetensors
   tensorpress train --data fashion-mnist --init model.safetensors --learning-rate 1e-4 -o more.safetensors")]
 pub(super) struct Arguments {
-    /// Outputs of the hidden layers, comma separated; none for a single layer
-    #[arg(long, value_name = "LIST", value_delimiter = ',', required_unless_present = "init")]
-    hidden: Vec<usize>,
-    /// What is applied between the layers
-    #[arg(long, value_name = "NAME", default_value = "relu", value_parser = super::network::activation)]
-    activation: Activation,
-    /// How first weights are drawn
-    #[arg(long, value_name = "NAME", default_value = "glorot-uniform", value_parser = initialiser)]
-    initializer: Init,
+    #[command(flatten)]
+    network: NewNetworkArguments,
     /// Begin with the network and the weights of this model
     #[arg(long, value_name = "MODEL", conflicts_with_all = ["hidden", "activation", "initializer"])]
     init: Option<PathBuf>,
@@ -47,51 +40,36 @@ pub(super) struct Arguments {
     training: TrainingArguments,
 }
 
-fn initialiser(text: &str) -> std::result::Result<Init, String> {
-    text.parse::<Init>().map_err(|error| error.to_string())
-}
-
 /// Epochs where nothing else is asked for.
 const EPOCHS: u64 = 10;
 
 pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
-    let options = arguments.training.options(EPOCHS)?;
-    arguments.training.check_output()?;
-    let data = arguments.training.training_data()?;
+    let shared = &arguments.training;
+    let options = shared.options(EPOCHS)?;
+    shared.check_output(arguments.init.as_deref())?;
+    let data = shared.training_data()?;
     let (network, parameters) = arguments.beginning(&data, common)?;
-    let backend = arguments.training.open_device(common)?;
+    let backend = shared.open_device(common)?;
     let start = Instant::now();
+    let written = Written::new(&network, None);
     let mut training = Training::new(&backend, network, parameters, data, options)
-        .map_err(|error| error.in_file(&arguments.training.data))?;
-    let ended = arguments.training.fit(&mut training, common)?;
+        .map_err(|error| error.in_file(&shared.data))?;
+    let ended = shared.fit(&mut training, common)?;
     let seconds = start.elapsed().as_secs_f64();
-    let path = &arguments.training.output;
-    training.parameters()?.write(training.network(), path, arguments.training.force)?;
-    let report = arguments.training.finish(&training, ended, &backend, seconds)?;
-    if common.json { output::json(&report) } else { output::print(&report.text()) }
+    written.write(&training, &shared.output, shared.force)?;
+    shared.finish(&training, ended, &backend, seconds)?.print(common)
 }
 
 impl Arguments {
     /// The network and its first parameters.
     fn beginning(&self, data: &DataSet, common: &Common) -> Result<(Network, Parameters)> {
-        if let Some(path) = &self.init {
-            let model = Model::open(path)?;
-            let (network, origin) = Network::read(&model, None)?;
-            output::note(common, &format!("{}: {origin}", path.display()));
-            let parameters = Parameters::read(&model, &network)?;
-            return Ok((network, parameters));
-        }
-        let classes = data.labels.iter().max().map_or(0, |label| *label as usize + 1);
-        let mut network = Network::new();
-        let mut inputs = data.inputs.rows().1;
-        for (number, outputs) in self.hidden.iter().enumerate() {
-            let name = format!("fc{}", number + 1);
-            network = network.dense(&name, inputs, *outputs, self.activation)?;
-            inputs = *outputs;
-        }
-        let name = format!("fc{}", self.hidden.len() + 1);
-        network = network.dense(&name, inputs, classes, Activation::Identity)?.softmax();
-        let parameters = network.initial(self.initializer, self.training.seed);
+        let Some(path) = &self.init else {
+            return self.network.network(data, self.training.seed);
+        };
+        let model = Model::open(path)?;
+        let (network, origin) = Network::read(&model, None)?;
+        output::note(common, &format!("{}: {origin}", path.display()));
+        let parameters = Parameters::read(&model, &network)?;
         Ok((network, parameters))
     }
 }

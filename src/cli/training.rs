@@ -6,13 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
+use regex::Regex;
 use serde::Serialize;
 
 use super::device::Device;
+use super::network::temporary_folder;
 use super::output::{self, bytes, figure, percent};
 use super::{Common, progress};
+use crate::compress::Recipe;
 use crate::error::{Error, Result, UsageError};
-use crate::io::{DataSet, Model, OutputFile, Split};
+use crate::io::{DataSet, Model, OutputFile, Split, refuse_same};
 use crate::nn::train::{Checkpoints, Ended, Loss, Progress, Training, TrainingOptions};
 use crate::nn::{self, Decay, EpochRecord, Evaluation, Loaded, Network};
 use crate::ops::{Backend, Optimizer};
@@ -118,11 +121,23 @@ pub(super) struct Report {
     pub epochs: Vec<EpochRecord>,
     /// On the test rows, where the data has some.
     pub test: Option<Evaluation>,
+    /// The same of the network that was trained on, before that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<Evaluation>,
+    /// The same of the teacher.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<Evaluation>,
+    /// The same of the student that learnt from the labels alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Evaluation>,
 }
 
 impl TrainingArguments {
-    /// Fails before any work where the output must not be written.
-    pub(super) fn check_output(&self) -> Result<()> {
+    /// Fails before any work where the output must not be written, or is `input`.
+    pub(super) fn check_output(&self, input: Option<&Path>) -> Result<()> {
+        if let Some(input) = input {
+            refuse_same(input, &self.output)?;
+        }
         let written = [Some(&self.output), self.history.as_ref()];
         written.into_iter().flatten().try_for_each(|path| {
             let force = self.force || self.resume && path != &self.output;
@@ -248,7 +263,10 @@ impl TrainingArguments {
             device: backend.name().to_owned(),
             sparsity: parameters.sparsity(),
             epochs,
-            test: test(&self.output, &self.data, backend)?,
+            test: test(&Model::open(&self.output)?, training.network(), &self.data, backend)?,
+            before: None,
+            teacher: None,
+            baseline: None,
         })
     }
 }
@@ -294,36 +312,94 @@ fn epoch_line(record: &EpochRecord) -> String {
     line + &format!(", {:.0} rows/s", record.rows_per_second)
 }
 
-/// How the written model does on the test rows, where the data has some.
-fn test(model: &Path, data: &Path, backend: &Backend) -> Result<Option<Evaluation>> {
-    let Some(data) = DataSet::open_test(data)? else { return Ok(None) };
-    let model = Model::open(model)?;
-    let (network, _) = Network::read(&model, None)?;
-    let loaded = Loaded::new(backend, &model, network)?;
-    nn::evaluate(&loaded, &data, nn::BATCH).map(Some)
+/// How a network does on the test rows, where the data has some.
+pub(super) fn test(
+    model: &Model,
+    network: &Network,
+    data: &Path,
+    backend: &Backend,
+) -> Result<Option<Evaluation>> {
+    let Some(test) = DataSet::open_test(data)? else { return Ok(None) };
+    let loaded = Loaded::new(backend, model, network.clone())?;
+    nn::evaluate(&loaded, &test, nn::BATCH).map(Some).map_err(|error| error.in_file(data))
+}
+
+/// How a trained network is written.
+pub(super) struct Written {
+    network: Network,
+    /// What is done to the dense weights, where anything is.
+    recipe: Option<Recipe>,
+}
+
+impl Written {
+    /// As `recipe` makes it of the dense weights; dense without one.
+    pub(super) fn new(network: &Network, recipe: Option<Recipe>) -> Self {
+        let names = network.layers.iter();
+        let names =
+            names.filter_map(|l| Regex::new(&format!("^{}$", regex::escape(&l.weight))).ok());
+        let recipe = recipe.map(|recipe| names.fold(recipe, Recipe::include));
+        Self { network: network.clone(), recipe }
+    }
+
+    /// Writes the parameters as they are now.
+    pub(super) fn write(&self, training: &Training, path: &Path, force: bool) -> Result<()> {
+        let parameters = training.parameters()?;
+        let Some(recipe) = &self.recipe else {
+            return parameters.write(&self.network, path, force);
+        };
+        let folder = temporary_folder()?;
+        let dense = folder.path().join("dense.safetensors");
+        parameters.write(&self.network, &dense, false)?;
+        let recipe = recipe.clone().force(force);
+        recipe.compress(&Model::open(&dense)?, path, &Backend::Cpu).map(drop)
+    }
+
+    /// How the parameters do on the test rows, written in a temporary place.
+    pub(super) fn test(
+        &self,
+        training: &Training,
+        data: &Path,
+        backend: &Backend,
+    ) -> Result<Option<Evaluation>> {
+        let folder = temporary_folder()?;
+        let path = folder.path().join("model.safetensors");
+        self.write(training, &path, false)?;
+        test(&Model::open(&path)?, &self.network, data, backend)
+    }
 }
 
 impl Report {
-    /// For people.
-    pub(super) fn text(&self) -> String {
+    pub(super) fn print(&self, common: &Common) -> Result<()> {
+        if common.json { output::json(self) } else { output::print(&self.text()) }
+    }
+
+    fn text(&self) -> String {
         let mut text = format!("{}\n", self.network);
         text += &format!("{} weights and biases, ", self.parameters);
         if self.sparsity > 0.0 {
-            text += &format!("{} zeros, ", percent(self.sparsity));
+            text += &format!("{} of the weights zero, ", percent(self.sparsity));
         }
         text += &format!("{}\n", bytes(self.bytes));
         text += &format!(
             "{} after {} steps in {:.1} s on {}\n",
             self.ended, self.steps, self.seconds, self.device
         );
-        match &self.test {
-            Some(test) => {
-                text += &format!(
-                    "test accuracy {:.4} ({} of {}), cross-entropy {:.4}\n",
+        let rows = [
+            ("before", &self.before),
+            ("teacher", &self.teacher),
+            ("from labels alone", &self.baseline),
+            ("test", &self.test),
+        ];
+        for (name, test) in rows {
+            text += &figure(test.as_ref(), |test| {
+                format!(
+                    "{name} accuracy {:.4} ({} of {}), cross-entropy {:.4}\n",
                     test.accuracy, test.correct, test.rows, test.cross_entropy
-                );
-            }
-            None => text += "the data has no test rows\n",
+                )
+            });
+        }
+        if self.test.is_none() {
+            text += "the data has no test rows\n";
         }
         text + &format!("wrote {}\n", self.model)
     }

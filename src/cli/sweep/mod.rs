@@ -262,7 +262,7 @@ fn group_size(weights: &[Weight]) -> Option<usize> {
 
 /// What rows with groups leave out.
 fn notes(variants: &[Variant], weights: &[Weight]) -> Vec<String> {
-    let mut sizes: Vec<usize> = variants.iter().filter_map(|v| v.recipe.group_size).collect();
+    let mut sizes: Vec<usize> = variants.iter().filter_map(|v| v.recipe.codes.group_size).collect();
     sizes.sort_unstable_by(|a, b| b.cmp(a));
     sizes.dedup();
     let note = |size: usize| {

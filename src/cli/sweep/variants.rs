@@ -2,7 +2,9 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::recipe::{Indivisible, Integer, OutputFormat, RecipeArguments, Share, value_name};
+use crate::cli::recipe::{
+    Indivisible, Integer, OutputFormat, QuantizeArguments, RecipeArguments, Share, value_name,
+};
 use crate::scheme::NmPattern;
 
 /// What is tried. Where no sparsity, pattern, ratio or type is given, it is the usual of each.
@@ -157,15 +159,16 @@ impl Choice {
     }
 
     fn codes(&self, integer: Integer, (share, size): (Share, Option<usize>)) -> RecipeArguments {
-        RecipeArguments {
+        let codes = QuantizeArguments {
             quantize: Some(integer),
             granularity: Some(share),
             group_size: size,
             asymmetric: self.asymmetric,
             narrow_range: self.narrow_range,
             on_indivisible: size.map_or(Indivisible::Error, |_| Indivisible::Channel),
-            ..self.common()
-        }
+            ..QuantizeArguments::default()
+        };
+        RecipeArguments { codes, ..self.common() }
     }
 
     fn quantized(&self, integer: Integer, share: (Share, Option<usize>)) -> Variant {

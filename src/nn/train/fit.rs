@@ -306,6 +306,9 @@ impl Training {
             if let Some(pruning) = pruning {
                 pruning.record(&mut stream, state, step)?;
             }
+            if let (0, Some(pattern)) = (step, self.options.nm) {
+                state.prune_nm(&mut stream, pattern)?;
+            }
             ready.gather(&mut stream, batch, x)?;
             state.forward(&mut stream, x, dropout)?;
             state.backward(&mut stream, x, task, batch, metrics, dropout)?;
@@ -313,7 +316,7 @@ impl Training {
                 number: step + 1,
                 learning_rate: self.options.rate_at(step, an_epoch),
                 l2: self.options.l2,
-                hold_zeros: self.options.hold_zeros || self.options.pruning.is_some(),
+                hold_zeros: self.options.holds_zeros(),
             };
             state.update(&mut stream, &self.options.optimizer, &step)?;
             self.position.step += 1;

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use crate::error::{Error, Result, UsageError};
 use crate::nn::{Decay, Length, PruningSchedule};
 use crate::ops::Optimizer;
-use crate::scheme::QuantScheme;
+use crate::scheme::{NmPattern, QuantScheme};
 
 /// What is made small.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct PruneOptions {
     pub global: bool,
     /// Layers with a sparsity of their own: the schedule's values are scaled so that it ends there.
     pub layers: BTreeMap<String, f64>,
+    /// Whether the layers without a sparsity of their own are pruned too.
+    pub others: bool,
     /// Layers that keep all their weights.
     pub exclude: Vec<String>,
 }
@@ -69,9 +71,12 @@ pub struct TrainingOptions {
     pub hold_zeros: bool,
     /// Which weights become zero meanwhile.
     pub pruning: Option<PruneOptions>,
-    /// Computes with weights as this scheme rounds them, so that the network learns to do with
-    /// them; the gradient goes straight through the rounding (Bengio, Léonard and Courville 2013).
-    pub quantize: Option<QuantScheme>,
+    /// The pattern that the weights of all layers are pruned to before the first step.
+    pub nm: Option<NmPattern>,
+    /// Layers, by name, that compute with their weights as a scheme rounds them, so that the
+    /// network learns to do with those; the gradient goes straight through the rounding (Bengio,
+    /// Léonard and Courville 2013).
+    pub quantize: BTreeMap<String, QuantScheme>,
 }
 
 impl Default for TrainingOptions {
@@ -93,7 +98,8 @@ impl Default for TrainingOptions {
             patience: None,
             hold_zeros: false,
             pruning: None,
-            quantize: None,
+            nm: None,
+            quantize: BTreeMap::new(),
         }
     }
 }
@@ -132,13 +138,16 @@ impl TrainingOptions {
             }
             .into());
         }
-        if let Some(scheme) = &self.quantize {
-            scheme.validate()?;
-        }
+        self.quantize.values().try_for_each(QuantScheme::validate)?;
         for sparsity in self.pruning.iter().flat_map(|pruning| pruning.layers.values()) {
             require("--sparsity", share(*sparsity), *sparsity, below_one)?;
         }
         Ok(())
+    }
+
+    /// Whether weights that are zero stay so: pruned ones always do.
+    pub(super) fn holds_zeros(&self) -> bool {
+        self.hold_zeros || self.pruning.is_some() || self.nm.is_some()
     }
 
     /// The learning rate of step `step`, counted from 0.
@@ -152,7 +161,7 @@ impl TrainingOptions {
         let Self { loss, optimizer, learning_rate, decay, batch_size, epochs, .. } = self;
         let Self { steps, limit, dropout, l2, seed, shuffle, validation_split, patience, .. } =
             self;
-        let Self { hold_zeros, pruning, quantize, .. } = self;
+        let Self { hold_zeros, pruning, nm, quantize, .. } = self;
         let all = [
             ("loss", loss.to_string()),
             ("optimizer", format!("{optimizer:?}")),
@@ -170,6 +179,7 @@ impl TrainingOptions {
             ("early stopping", format!("{patience:?}")),
             ("held zeros", hold_zeros.to_string()),
             ("pruning", format!("{pruning:?}")),
+            ("pattern", format!("{nm:?}")),
             ("quantization", format!("{quantize:?}")),
         ];
         all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()

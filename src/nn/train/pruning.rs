@@ -41,7 +41,9 @@ impl Pruning {
             own.push(Group { layers: vec![place(name)?], factor });
         }
         let left = (0..network.layers.len()).filter(|layer| {
-            !excluded.contains(layer) && !own.iter().any(|group| group.layers.contains(layer))
+            options.others
+                && !excluded.contains(layer)
+                && !own.iter().any(|group| group.layers.contains(layer))
         });
         let mut groups: Vec<Group> = if options.global {
             vec![Group { layers: left.collect(), factor: 1.0 }]

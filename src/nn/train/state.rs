@@ -9,7 +9,7 @@ use crate::ops::{
     self, Backend, Batch, Dropout, Indices, Metrics, Moments, Optimizer, Step, Stream, Targets,
     Values,
 };
-use crate::scheme::{Activation, QuantScheme};
+use crate::scheme::{Activation, NmPattern, QuantScheme};
 
 /// A network while it is trained.
 pub(super) struct State {
@@ -146,6 +146,11 @@ impl State {
         stream.loss(loss, if *plain { z } else { y }, batch, gradient, metrics)
     }
 
+    /// Records the pruning of every layer to a pattern along its inputs.
+    pub(super) fn prune_nm(&mut self, stream: &mut Stream, pattern: NmPattern) -> Result<()> {
+        self.layers.iter_mut().try_for_each(|layer| stream.prune_nm(&mut layer.weight, pattern))
+    }
+
     /// Records one step of the optimizer.
     pub(super) fn update(
         &mut self,
@@ -203,7 +208,8 @@ impl LayerState {
         };
         let moments = |rows, cols| options.optimizer.moments(backend, rows, cols);
         let empty = || Values::empty(backend);
-        let rounded = options.quantize.map(|scheme| Ok::<_, crate::Error>((scheme, empty()?)));
+        let scheme = options.quantize.get(&layer.name).copied();
+        let rounded = scheme.map(|scheme| Ok::<_, crate::Error>((scheme, empty()?)));
         Ok(Self {
             weight: Values::new(backend, &parameters.weight, (rows, cols))?,
             bias,
