@@ -65,7 +65,7 @@ pub struct TrainingOptions {
     /// Share of the rows, the last ones, that are kept apart to validate.
     pub validation_split: f64,
     /// Ends where the validation loss has not improved for so many epochs, and goes back to the
-    /// best.
+    /// best of those after pruning.
     pub patience: Option<u64>,
     /// Whether weights that are zero stay so.
     pub hold_zeros: bool,
