@@ -4,12 +4,14 @@ mod array;
 mod device;
 mod format;
 mod network;
+mod pipeline;
 mod usage;
 
 pub use array::ArrayProblem;
 pub use device::DeviceError;
 pub use format::FormatProblem;
 pub use network::NetworkProblem;
+pub use pipeline::{PipelineProblem, Place};
 pub use usage::UsageError;
 
 use std::path::{Path, PathBuf};
@@ -121,6 +123,12 @@ impl From<ArrayProblem> for Error {
 impl From<NetworkProblem> for Error {
     fn from(problem: NetworkProblem) -> Self {
         FormatProblem::from(problem).into()
+    }
+}
+
+impl From<PipelineProblem> for Error {
+    fn from(problem: PipelineProblem) -> Self {
+        FormatProblem::Pipeline(problem.into()).into()
     }
 }
 
