@@ -5,7 +5,6 @@ use serde::Serialize;
 use super::plan::{Plan, TensorPlan};
 use super::recipe::{Format, Pruning};
 use crate::cpu::slab::ReportSums;
-use crate::scheme::{Bits, Granularity, QuantScheme, Range};
 use crate::stored::Form;
 
 /// What was done to one tensor.
@@ -84,34 +83,11 @@ pub(super) fn add(total: &mut ReportSums, part: &ReportSums) {
     total.saturated += part.saturated;
 }
 
-/// "int4 asymmetric, group 128".
-pub(super) fn scheme_name(scheme: &QuantScheme) -> String {
-    let bits = match scheme.bits {
-        Bits::Two => "int2",
-        Bits::Four => "int4",
-        Bits::Eight => "int8",
-    };
-    let mut text = bits.to_owned();
-    if !scheme.symmetric {
-        text += " asymmetric";
-    }
-    match scheme.range {
-        Range::Full => {}
-        Range::Narrow => text += " narrow",
-        Range::Multiplier(n) => text += &format!(" ×{n}"),
-    }
-    match scheme.granularity {
-        Granularity::Tensor => text + " tensor",
-        Granularity::Channel => text + " channel",
-        Granularity::Group(size) => text + &format!(" group {size}"),
-    }
-}
-
 /// How a tensor is stored: its scheme, or "sparse-bitmask" or "dense".
 pub(super) fn form_name(form: &Form) -> String {
     match form {
         Form::Dense(_) => "dense".to_owned(),
-        Form::Codes { scheme, .. } => scheme_name(scheme),
+        Form::Codes { scheme, .. } => scheme.to_string(),
         Form::Bitmask { .. } => Format::SparseBitmask.name().to_owned(),
     }
 }
@@ -136,7 +112,7 @@ fn action(plan: &Plan, tensor: &TensorPlan) -> String {
         None => {}
         Some(work) => {
             parts.extend(plan.prune.map(pruning_name));
-            parts.extend(work.scheme.as_ref().map(scheme_name));
+            parts.extend(work.scheme.as_ref().map(ToString::to_string));
         }
     }
     if parts.is_empty() { plan.format.name().to_owned() } else { parts.join(", ") }
