@@ -53,13 +53,13 @@ pub enum Error {
     /// Training does not begin, go on or end well (exit 1, 2 or 65).
     #[error(transparent)]
     Train(#[from] TrainProblem),
-    /// The user interrupted a training, which can go on (exit 130).
-    #[error(
-        "interrupted; go on with the same command and --resume ({})", .checkpoint.display()
-    )]
+    /// The user interrupted what can go on (exit 130).
+    #[error("interrupted; {advice} ({})", .at.display())]
     Interrupted {
-        /// Where it stands.
-        checkpoint: PathBuf,
+        /// Where it stands: a checkpoint, or the folder of a recipe's networks.
+        at: PathBuf,
+        /// How to go on.
+        advice: &'static str,
     },
     /// The output cannot be created (exit 73).
     #[error("{}: cannot create the output ({source}); {advice}", .path.display())]

@@ -2,20 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 
-use super::network::Activations;
+use super::Common;
+use super::network::{self, Activations};
 use super::recipe::{OutputFormat, QuantizeArguments};
-use super::training::{TrainingArguments, Written, test};
-use super::{Common, output};
-use crate::compress::{Format, OnIndivisible, Recipe};
+use super::training::TrainingArguments;
+use crate::compress::Format;
 use crate::error::{Result, UsageError};
-use crate::io::Model;
-use crate::nn::train::{PruneOptions, Training, TrainingOptions};
-use crate::nn::{Network, Parameters, PruningSchedule};
-use crate::scheme::{Granularity, NmPattern, QuantScheme};
+use crate::nn::PruningSchedule;
+use crate::nn::train::{PruneOptions, TrainingOptions};
+use crate::pipeline::FineTune;
+use crate::scheme::NmPattern;
 
 /// Train a compressed network on, so that it recovers
 ///
@@ -23,10 +22,16 @@ use crate::scheme::{Granularity, NmPattern, QuantScheme};
 /// pattern. With --schedule weights are pruned while the network learns to do without them, and
 /// with --quantize it learns with its weights rounded, as they will be written.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(after_help = "\
+A schedule counts steps, that is batches, from 0. constant:S prunes to S before the first step and
+again every 100. polynomial:S0:S1:BEGIN:END prunes from S0 to S1, quickly at first, and chooses
+weights every 100 steps (EVERY): let END - BEGIN be a multiple of that. A layer with a --sparsity of
+its own follows the same curve to its own end.
+
+Examples:
   # prune in one go, then recover
   tensorpress compress model.safetensors -o pruned.safetensors --sparsity 0.9 --global
-  tensorpress finetune pruned.safetensors --data fashion-mnist --epochs 3 -o recovered.safetensors
+  tensorpress finetune pruned.safetensors --data fashion-mnist -o recovered.safetensors
 
   # prune slowly, most of the weights early, then let it settle
   tensorpress finetune model.safetensors --data fashion-mnist --epochs 4 \\
@@ -80,86 +85,26 @@ fn layer_sparsity(text: &str) -> std::result::Result<(String, f64), String> {
     Ok((layer.to_owned(), share))
 }
 
-/// Epochs where nothing else is asked for.
-const EPOCHS: u64 = 3;
-
 pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
-    let shared = &arguments.training;
-    arguments.quantize.scheme()?;
-    shared.check_output(Some(&arguments.model))?;
-    let model = Model::open(&arguments.model)?;
-    let (network, origin) = Network::read(&model, arguments.activations.given())?;
-    output::note(common, &format!("{}: {origin}", arguments.model.display()));
-    let options = arguments.options(&network)?;
-    let parameters = Parameters::read(&model, &network)?;
-    let data = shared.training_data()?;
-    let backend = shared.open_device(common)?;
-    let before = test(&model, &network, &shared.data, &backend)?;
-    let start = Instant::now();
-    let written = arguments.written(&network)?;
-    let mut training = Training::new(&backend, network, parameters, data, options)
-        .map_err(|error| error.in_file(&shared.data))?;
-    let ended = shared.fit(&mut training, common)?;
-    let seconds = start.elapsed().as_secs_f64();
-    written.write(&training, &shared.output, shared.force)?;
-    let mut report = shared.finish(&training, ended, &backend, seconds)?;
-    report.before = before;
-    report.print(common)
+    let Arguments { model, activations, training, .. } = arguments;
+    let tuning = arguments.fine_tune()?;
+    training.check_output(Some(model))?;
+    let given = network::open(model, activations.given(), common)?;
+    let job = tuning.job(given, training.data()?)?;
+    training.run(job, common)
 }
 
 impl Arguments {
-    fn options(&self, network: &Network) -> Result<TrainingOptions> {
+    fn fine_tune(&self) -> Result<FineTune> {
         let options = TrainingOptions {
             hold_zeros: true,
             pruning: self.pruning()?,
             nm: self.nm,
-            quantize: self.schemes(network)?,
-            ..self.training.options(EPOCHS)?
+            quantize: self.quantize.quantization()?,
+            ..self.training.options(FineTune::EPOCHS)?
         };
         options.check()?;
-        Ok(options)
-    }
-
-    /// The scheme of each layer that is quantized.
-    fn schemes(&self, network: &Network) -> Result<BTreeMap<String, QuantScheme>> {
-        let Some(scheme) = self.quantize.scheme()? else { return Ok(BTreeMap::new()) };
-        let (mut schemes, mut indivisible) = (BTreeMap::new(), vec![]);
-        for layer in &network.layers {
-            match (scheme.granularity, self.quantize.on_indivisible()) {
-                (Granularity::Group(size), what) if !layer.inputs.is_multiple_of(size) => {
-                    indivisible.push((layer.weight.clone(), layer.inputs));
-                    if what == OnIndivisible::Channel {
-                        let granularity = Granularity::Channel;
-                        schemes.insert(layer.name.clone(), QuantScheme { granularity, ..scheme });
-                    }
-                }
-                _ => {
-                    schemes.insert(layer.name.clone(), scheme);
-                }
-            }
-        }
-        match (scheme.granularity, self.quantize.on_indivisible()) {
-            (Granularity::Group(group), OnIndivisible::Error) if !indivisible.is_empty() => {
-                Err(UsageError::Indivisible { group, tensors: indivisible }.into())
-            }
-            _ => Ok(schemes),
-        }
-    }
-
-    /// How the network is written.
-    fn written(&self, network: &Network) -> Result<Written> {
-        let format = self.format.map(Format::from);
-        let Some(scheme) = self.quantize.scheme()? else {
-            let sparse = format.filter(|format| *format != Format::Dense);
-            return Ok(Written::new(network, sparse.map(|format| Recipe::new().format(format))));
-        };
-        let mut recipe =
-            Recipe::new().quantize(scheme).on_indivisible(self.quantize.on_indivisible());
-        if let Some(format) = format {
-            recipe = recipe.format(format);
-        }
-        recipe.validate()?;
-        Ok(Written::new(network, Some(recipe)))
+        Ok(FineTune { options, format: self.format.map(Format::from) })
     }
 
     fn pruning(&self) -> Result<Option<PruneOptions>> {
@@ -172,22 +117,8 @@ impl Arguments {
             }
             .into());
         }
-        let schedule = match self.schedule {
-            Some(schedule) => schedule,
-            None if layers.is_empty() => return Ok(None),
-            None => {
-                let sparsity = layers.values().copied().fold(0.0, f64::max);
-                return Ok(Some(PruneOptions {
-                    schedule: PruningSchedule::Constant { sparsity },
-                    global: false,
-                    layers,
-                    others: false,
-                    exclude: vec![],
-                }));
-            }
-        };
-        let global = matches!(self.scope, Scope::Global);
-        let exclude = self.exclude.clone();
-        Ok(Some(PruneOptions { schedule, global, layers, others: true, exclude }))
+        let (global, exclude) = (matches!(self.scope, Scope::Global), self.exclude.clone());
+        let pruning = PruneOptions::new(self.schedule, layers);
+        Ok(pruning.map(|pruning| PruneOptions { global, exclude, ..pruning }))
     }
 }

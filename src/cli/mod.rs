@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod apply;
 mod bench;
 mod compare;
 mod compress;
@@ -11,6 +12,8 @@ mod evaluate;
 mod finetune;
 mod generate;
 mod inspect;
+mod interrupt;
+mod learning_curve;
 mod network;
 mod new_network;
 mod output;
@@ -21,6 +24,8 @@ mod run;
 mod sweep;
 mod train;
 mod training;
+mod training_progress;
+mod training_report;
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -78,6 +83,7 @@ enum Command {
     Train(train::Arguments),
     Finetune(finetune::Arguments),
     Distill(distill::Arguments),
+    Apply(apply::Arguments),
     Devices(devices::Arguments),
     Bench(bench::Arguments),
     Completions(generate::Completions),
@@ -135,6 +141,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Command::Train(arguments) => train::run(arguments, common),
         Command::Finetune(arguments) => finetune::run(arguments, common),
         Command::Distill(arguments) => distill::run(arguments, common),
+        Command::Apply(arguments) => apply::run(arguments, common),
         Command::Devices(arguments) => devices::run(arguments, common),
         Command::Bench(arguments) => bench::run(arguments, common),
         Command::Completions(arguments) => generate::completions(arguments),

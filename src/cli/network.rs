@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use tempfile::TempDir;
 
 use super::device::Device;
 use super::{Common, output};
 use crate::compress::{Execution, Metadata, decompress};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::io::{DataSet, Model};
 use crate::nn::{Loaded, Network, Origin};
 use crate::ops::Backend;
+use crate::pipeline::Given;
 use crate::scheme::Activation;
 use crate::stored::format_of;
 
@@ -67,6 +67,17 @@ impl Activations {
     }
 }
 
+/// Opens a network, and says what it is.
+pub(super) fn open(
+    path: &Path,
+    activations: Option<&[Activation]>,
+    common: &Common,
+) -> Result<Given> {
+    let given = Given::open(path, activations)?;
+    output::note(common, &format!("{}: {}", path.display(), given.origin));
+    Ok(given)
+}
+
 impl NetworkArguments {
     /// Opens the device.
     pub(super) fn open_device(&self, common: &Common) -> Result<Backend> {
@@ -75,9 +86,7 @@ impl NetworkArguments {
 
     /// Reads a network, and says what it is.
     pub(super) fn read(&self, path: &Path, common: &Common) -> Result<(Model, Network)> {
-        let model = Model::open(path)?;
-        let (network, origin) = Network::read(&model, self.activations.given())?;
-        output::note(common, &format!("{}: {origin}", path.display()));
+        let Given { model, network, .. } = open(path, self.activations.given(), common)?;
         Ok((model, network))
     }
 
@@ -137,14 +146,6 @@ impl Description {
 fn is_of_other_kind(model: &Model) -> bool {
     let says = |key| model.config().is_some_and(|config| config.get(key).is_some());
     says("model_type") || says("architectures")
-}
-
-/// A folder for what is tried; it goes when it is dropped.
-pub(super) fn temporary_folder() -> Result<TempDir> {
-    TempDir::new().map_err(|source| {
-        let advice = "set TMPDIR to a folder that you may write to";
-        Error::Create { path: std::env::temp_dir(), source, advice }
-    })
 }
 
 /// A model with dense weights, and as it was stored, where it was compressed.

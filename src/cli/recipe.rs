@@ -2,9 +2,11 @@
 
 use clap::{ArgGroup, Args, ValueEnum};
 
-use crate::compress::{Format, OnIndivisible, Pruning, Recipe, pattern};
+use crate::compress::{Format, Pruning, Recipe, pattern};
 use crate::error::Result;
-use crate::scheme::{Bits, NmPattern, QuantScheme, SchemeChoice, Sharing};
+use crate::scheme::{
+    Bits, NmPattern, OnIndivisible, QuantScheme, Quantization, SchemeChoice, Sharing,
+};
 
 #[derive(Clone, Debug, Default, Args)]
 #[command(group = ArgGroup::new("pruning").multiple(false))]
@@ -168,17 +170,15 @@ impl RecipeArguments {
     }
 
     pub(super) fn recipe(&self) -> Result<Recipe> {
-        let mut recipe = Recipe::new()
-            .allow_non_finite(self.allow_non_finite)
-            .on_indivisible(self.codes.on_indivisible());
+        let mut recipe = Recipe::new().allow_non_finite(self.allow_non_finite);
         if let Some(share) = self.keep_neurons {
             recipe = recipe.keep_neurons(share);
         }
         if let Some(pruning) = self.pruning() {
             recipe = recipe.prune(pruning);
         }
-        if let Some(scheme) = self.codes.scheme()? {
-            recipe = recipe.quantize(scheme);
+        if let Some(Quantization { scheme, on_indivisible }) = self.codes.quantization()? {
+            recipe = recipe.quantize(scheme).on_indivisible(on_indivisible);
         }
         for text in &self.include {
             recipe = recipe.include(pattern("--include", text)?);
@@ -204,7 +204,7 @@ impl RecipeArguments {
 
 impl QuantizeArguments {
     /// The scheme, where weights are quantized.
-    pub(super) fn scheme(&self) -> Result<Option<QuantScheme>> {
+    fn scheme(&self) -> Result<Option<QuantScheme>> {
         let Some(integer) = self.quantize else { return Ok(None) };
         let choice = SchemeChoice {
             bits: match integer {
@@ -226,7 +226,13 @@ impl QuantizeArguments {
         choice.scheme().map(Some)
     }
 
-    pub(super) fn on_indivisible(&self) -> OnIndivisible {
+    /// The scheme, and what happens to the weights that it does not fit.
+    pub(super) fn quantization(&self) -> Result<Option<Quantization>> {
+        let on_indivisible = self.on_indivisible();
+        Ok(self.scheme()?.map(|scheme| Quantization { scheme, on_indivisible }))
+    }
+
+    fn on_indivisible(&self) -> OnIndivisible {
         match self.on_indivisible {
             Indivisible::Error => OnIndivisible::Error,
             Indivisible::Channel => OnIndivisible::Channel,

@@ -1,17 +1,15 @@
 //! `tensorpress train`
 
 use std::path::PathBuf;
-use std::time::Instant;
 
 use clap::Args;
 
 use super::new_network::NewNetworkArguments;
-use super::training::{TrainingArguments, Written};
-use super::{Common, output};
+use super::training::TrainingArguments;
+use super::{Common, network};
 use crate::error::Result;
-use crate::io::{DataSet, Model};
-use crate::nn::train::Training;
-use crate::nn::{Network, Parameters};
+use crate::nn::train::TrainingOptions;
+use crate::pipeline::{Beginning, Source, Train};
 
 /// Train a network on labelled data
 ///
@@ -19,7 +17,7 @@ use crate::nn::{Network, Parameters};
 /// trains it on the CPU or a GPU, and writes it as a safetensors file, which every other command
 /// takes. DATA is a directory with the IDX files of MNIST or Fashion-MNIST, or an .npz or
 /// .safetensors file with x and y, or with x_train, y_train, x_test and y_test. Bytes are scaled to
-/// 0 … 1.
+/// 0 … 1. Where DATA has test rows, the network is judged by them in the end.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The same arguments, data and device give the same bytes. Ctrl-C leaves a checkpoint beside the
@@ -28,48 +26,30 @@ output; the same command with --resume goes on to the bytes that it would have g
 Examples:
   tensorpress train --data fashion-mnist --hidden 100 -o model.safetensors
   tensorpress train --data digits.npz --hidden 300,100 --epochs 30 --validation-split 0.1 \\
-      --early-stopping 5 --history history.csv -o model.safetensors
-  tensorpress train --data fashion-mnist --init model.safetensors --learning-rate 1e-4 -o more.safetensors")]
+      --early-stopping 5 --plot curve.svg -o model.safetensors
+  tensorpress train --data fashion-mnist --init model.safetensors --learning-rate 1e-4 \\
+      -o more.safetensors")]
 pub(super) struct Arguments {
     #[command(flatten)]
     network: NewNetworkArguments,
     /// Begin with the network and the weights of this model
-    #[arg(long, value_name = "MODEL", conflicts_with_all = ["hidden", "activation", "initializer"])]
+    #[arg(long, value_name = "MODEL", help_heading = "Network")]
+    #[arg(conflicts_with_all = ["hidden", "activation", "initializer"])]
     init: Option<PathBuf>,
     #[command(flatten)]
     training: TrainingArguments,
 }
 
-/// Epochs where nothing else is asked for.
-const EPOCHS: u64 = 10;
-
 pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
-    let shared = &arguments.training;
-    let options = shared.options(EPOCHS)?;
-    shared.check_output(arguments.init.as_deref())?;
-    let data = shared.training_data()?;
-    let (network, parameters) = arguments.beginning(&data, common)?;
-    let backend = shared.open_device(common)?;
-    let start = Instant::now();
-    let written = Written::new(&network, None);
-    let mut training = Training::new(&backend, network, parameters, data, options)
-        .map_err(|error| error.in_file(&shared.data))?;
-    let ended = shared.fit(&mut training, common)?;
-    let seconds = start.elapsed().as_secs_f64();
-    written.write(&training, &shared.output, shared.force)?;
-    shared.finish(&training, ended, &backend, seconds)?.print(common)
-}
-
-impl Arguments {
-    /// The network and its first parameters.
-    fn beginning(&self, data: &DataSet, common: &Common) -> Result<(Network, Parameters)> {
-        let Some(path) = &self.init else {
-            return self.network.network(data, self.training.seed);
-        };
-        let model = Model::open(path)?;
-        let (network, origin) = Network::read(&model, None)?;
-        output::note(common, &format!("{}: {origin}", path.display()));
-        let parameters = Parameters::read(&model, &network)?;
-        Ok((network, parameters))
-    }
+    let Arguments { network: new, init, training } = arguments;
+    let beginning = match init {
+        Some(path) => Beginning::Given(Source::Model(path.clone())),
+        None => Beginning::New(new.network()?),
+    };
+    let options = training.options(TrainingOptions::default().epochs)?;
+    let train = Train { beginning, options };
+    training.check_output(init.as_deref())?;
+    let given = init.as_ref().map(|path| network::open(path, None, common)).transpose()?;
+    let job = train.job(given.as_ref(), training.data()?)?;
+    training.run(job, common)
 }

@@ -65,6 +65,8 @@ pub struct Inspection {
     pub parameters: u64,
     /// Bytes of all tensors.
     pub bytes: u64,
+    /// Bytes that they would take as dense ones.
+    pub dense_bytes: u64,
     /// `__metadata__` of the first file.
     pub metadata: BTreeMap<String, String>,
 }
@@ -92,6 +94,7 @@ pub fn inspect(model: &Model, statistics: bool, execution: &Execution<'_>) -> Re
         files: model.shard_names().to_vec(),
         parameters: tensors.iter().map(|t| t.shape.iter().product::<usize>() as u64).sum(),
         bytes: model.tensors().map(|(_, tensor)| tensor.bytes()).sum(),
+        dense_bytes: catalog.tensors.iter().map(StoredTensor::dense_bytes).sum(),
         tensors,
         metadata: model.shards().first().map(|f| f.metadata().clone()).unwrap_or_default(),
     })

@@ -17,12 +17,13 @@ mod select;
 mod select_cut;
 mod workers;
 
+pub use crate::scheme::OnIndivisible;
 pub use compare::{ComparedTensor, Comparison, Difference, Figures, compare};
 pub use decompress::{Decompressed, DecompressedTensor, decompress, decompress_with};
 pub use execution::{Advance, Execution, Progress};
 pub use inspect::{InspectedTensor, Inspection, Statistics, inspect};
 pub use output::Metadata;
 pub use plan::{Plan, TensorPlan};
-pub use recipe::{Format, OnIndivisible, Pruning, Recipe};
+pub use recipe::{Format, Pruning, Recipe};
 pub use report::{Report, TensorReport};
 pub use select::pattern;

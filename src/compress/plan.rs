@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::Pruning;
 use super::neurons::{Neurons, Slim};
-use super::recipe::{Format, OnIndivisible, Recipe};
+use super::recipe::{Format, Recipe};
 use crate::error::{Result, UsageError};
 use crate::io::{Model, TensorInfo, TensorSpec};
 use crate::nn::Origin;
@@ -112,7 +112,7 @@ impl Plan {
             prune: recipe.prune,
             warnings: vec![],
         };
-        let (mut matched, mut indivisible) = (0, vec![]);
+        let mut matched = 0;
         for (shard, file) in model.shards().iter().enumerate() {
             for input in file.tensors() {
                 let chosen = recipe.selection.matches(&input.name);
@@ -120,17 +120,16 @@ impl Plan {
                 let slim = plan.neurons.as_ref().and_then(|neurons| neurons.slim(&input.name));
                 let weight = weight_of(input).filter(|_| chosen);
                 let weight = weight.map(|weight| slim.map_or(weight, |slim| slim.rest));
-                let work =
-                    weight.and_then(|weight| plan_weight(recipe, weight, input, &mut indivisible));
+                let work = weight.and_then(|weight| plan_weight(recipe, weight));
                 let (input, outputs) = (input.clone(), vec![]);
                 let mut tensor = TensorPlan { shard, input, slim, work, outputs };
                 tensor.outputs = outputs_of(&tensor);
                 plan.tensors.push(tensor);
             }
         }
-        let rejects = recipe.on_indivisible == OnIndivisible::Error && !indivisible.is_empty();
-        if let (true, Some(group)) = (rejects, recipe.group_size()) {
-            return Err(UsageError::Indivisible { group, tensors: indivisible }.into());
+        if let Some(quantization) = recipe.quantization() {
+            let weights = plan.selected();
+            quantization.check(weights.map(|(_, t, work)| (&*t.input.name, work.weight.cols)))?;
         }
         if recipe.touches_weights() && !plan.tensors.iter().any(TensorPlan::is_selected) {
             let tensors = plan.tensors.len();
@@ -191,23 +190,8 @@ fn weight_of(input: &TensorInfo) -> Option<Weight> {
 }
 
 /// How `weight` is compressed; `None` where it is left alone after all.
-fn plan_weight(
-    recipe: &Recipe,
-    weight: Weight,
-    input: &TensorInfo,
-    indivisible: &mut Vec<(String, usize)>,
-) -> Option<Work> {
-    let mut scheme = recipe.quantize;
-    if let (Some(whole), Some(group)) = (&mut scheme, recipe.group_size())
-        && !weight.cols.is_multiple_of(group)
-    {
-        indivisible.push((input.name.clone(), weight.cols));
-        match recipe.on_indivisible {
-            OnIndivisible::Error => {}
-            OnIndivisible::Channel => whole.granularity = Granularity::Channel,
-            OnIndivisible::Skip => scheme = None,
-        }
-    }
+fn plan_weight(recipe: &Recipe, weight: Weight) -> Option<Work> {
+    let scheme = recipe.quantization().and_then(|quantization| quantization.of_rows(weight.cols));
     let form = match (recipe.output_format(), scheme) {
         (Format::SparseBitmask, _) => Form::Bitmask,
         (Format::CompressedTensors, Some(_)) => Form::Packed,

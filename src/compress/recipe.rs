@@ -9,7 +9,7 @@ use super::output::Metadata;
 use super::report::pruning_name;
 use super::select::Selection;
 use crate::error::{Result, UsageError};
-use crate::scheme::{Granularity, NmPattern, QuantScheme};
+use crate::scheme::{NmPattern, OnIndivisible, QuantScheme, Quantization};
 
 /// Which weights become zero.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,19 +51,6 @@ impl Format {
             Self::SparseBitmask => "sparse-bitmask",
         }
     }
-}
-
-/// What happens to a tensor whose rows are not whole groups.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnIndivisible {
-    /// Nothing is compressed; all such tensors are listed.
-    #[default]
-    Error,
-    /// It gets one scale a row.
-    Channel,
-    /// It is not quantized (but pruned, where the recipe prunes).
-    Skip,
 }
 
 /// What is to be done to a model. Nothing is checked until it is planned or run.
@@ -244,30 +231,37 @@ impl Recipe {
         Ok(())
     }
 
+    /// Whether weights become codes.
+    pub fn quantizes(&self) -> bool {
+        self.quantize.is_some()
+    }
+
     /// Whether single weights change, or how they are stored; without it neurons may go still.
     pub(super) fn touches_weights(&self) -> bool {
         let stored = self.output_format() != Format::Dense;
         self.prune.is_some() || self.quantize.is_some() || stored
     }
 
-    /// The group size, where weights are quantized in groups.
-    pub(super) fn group_size(&self) -> Option<usize> {
-        match self.quantize?.granularity {
-            Granularity::Group(size) => Some(size),
-            Granularity::Tensor | Granularity::Channel => None,
-        }
+    /// How weights are quantized, where they are.
+    pub(super) fn quantization(&self) -> Option<Quantization> {
+        let on_indivisible = self.on_indivisible;
+        self.quantize.map(|scheme| Quantization { scheme, on_indivisible })
     }
 }
 
-/// "neurons kept 0.5, sparsity 0.9, int4 group 128", and the format where it was chosen.
+/// "neurons kept 0.5, sparsity 0.9, int4 group 128", with the format and the patterns of names where
+/// they were chosen.
 impl fmt::Display for Recipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let neurons = self.keep_neurons.map(|share| format!("neurons kept {share}"));
         let pruned = self.prune.map(pruning_name);
-        let quantized = self.quantize.as_ref().map(ToString::to_string);
+        let quantized = self.quantization().map(|quantization| quantization.to_string());
         let format = self.format.map(|format| format.name().to_owned());
         let parts = [neurons, pruned, quantized, format].into_iter().flatten();
-        f.write_str(&parts.collect::<Vec<_>>().join(", "))
+        let Selection { include, exclude } = &self.selection;
+        let chosen = include.iter().map(|name| format!("only {name:?}", name = name.as_str()));
+        let left = exclude.iter().map(|name| format!("without {name:?}", name = name.as_str()));
+        f.write_str(&parts.chain(chosen).chain(left).collect::<Vec<_>>().join(", "))
     }
 }
 

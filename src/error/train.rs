@@ -27,6 +27,14 @@ pub enum TrainProblem {
         /// Those of the student.
         student: usize,
     },
+    /// No checkpoint to go on from.
+    #[error(
+        "{}: there is no checkpoint to resume from; train without --resume", .path.display()
+    )]
+    NoCheckpoint {
+        /// Where it would be.
+        path: PathBuf,
+    },
     /// A file that is no checkpoint.
     #[error("{}: is no checkpoint to resume from: {reason}; train without --resume", .path.display())]
     Checkpoint {
@@ -64,6 +72,7 @@ impl TrainProblem {
             Self::Diverged { .. } => 1,
             Self::Changed { .. } | Self::NoLayer { .. } => 2,
             Self::Teacher { .. } | Self::Checkpoint { .. } => 65,
+            Self::NoCheckpoint { .. } => 66,
         }
     }
 }

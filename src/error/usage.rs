@@ -99,6 +99,14 @@ pub enum UsageError {
         /// What there is, comma separated.
         available: String,
     },
+    /// No step of the recipe has this name.
+    #[error("the recipe has no step {wanted:?}; it has {available}")]
+    UnknownStep {
+        /// What was asked for.
+        wanted: String,
+        /// What there is, comma separated.
+        available: String,
+    },
     /// No activation has this name.
     #[error("no activation {wanted:?}; there are {}", Activation::KNOWN)]
     UnknownActivation {

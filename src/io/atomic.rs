@@ -6,6 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tempfile::TempDir;
+
 use super::fault;
 use crate::error::{Error, Result};
 
@@ -112,6 +114,17 @@ impl Drop for OutputFile {
         // After a commit there is nothing of this name.
         let _ = fs::remove_file(&self.temporary);
     }
+}
+
+/// A folder for what is only tried; it goes when it is dropped.
+///
+/// # Errors
+/// [`Error::Create`].
+pub fn temporary_folder() -> Result<TempDir> {
+    TempDir::new().map_err(|source| {
+        let advice = "set TMPDIR to a folder that you may write to";
+        Error::Create { path: std::env::temp_dir(), source, advice }
+    })
 }
 
 /// Fails where `output` is `input`, also through links.

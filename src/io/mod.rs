@@ -11,7 +11,7 @@ mod reader;
 mod writer;
 
 pub use arrays::{Array, ArrayData, DataSet, Split, write_npy};
-pub use atomic::{OutputFile, refuse_same};
+pub use atomic::{OutputFile, refuse_same, temporary_folder};
 pub use directory::OutputDirectory;
 pub use header::{Header, MAX_HEADER, TensorInfo};
 pub use model::Model;

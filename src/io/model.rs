@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use flate2::Crc;
 use serde_json::Value;
 
 use super::header::TensorInfo;
@@ -97,6 +99,33 @@ impl Model {
     /// Files that are carried over unchanged, relative to the directory.
     pub fn other_files(&self) -> &[PathBuf] {
         &self.others
+    }
+
+    /// CRC-32 of all its safetensors files, to know them again.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where a file cannot be read.
+    pub fn checksum(&self) -> Result<u32> {
+        let mut crc = Crc::new();
+        let mut buffer = vec![0; 1 << 20];
+        for shard in &self.shards {
+            let path = shard.path();
+            let input = |source| Error::Input { path: path.to_owned(), source };
+            let mut file = fs::File::open(path).map_err(input)?;
+            loop {
+                match file.read(&mut buffer).map_err(input)? {
+                    0 => break,
+                    read => crc.update(&buffer[..read]),
+                }
+            }
+        }
+        Ok(crc.sum())
+    }
+
+    /// Bytes of all its safetensors files on disk, headers included.
+    pub fn file_bytes(&self) -> u64 {
+        let files = self.shards.iter().map(|shard| fs::metadata(shard.path()));
+        files.map(|file| file.map_or(0, |file| file.len())).sum()
     }
 
     /// All tensors with the number of their shard, in the order of the shards and their data.

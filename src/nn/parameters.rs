@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::path::Path;
 
+use flate2::Crc;
+
 use super::network::{Layer, Network};
 use crate::error::{Error, FormatProblem, Result};
 use crate::io::{Model, OutputFile, SafetensorsWriter, TensorSpec};
@@ -128,6 +130,13 @@ impl Parameters {
     /// Whether all of them are finite.
     pub fn are_finite(&self) -> bool {
         self.values().flatten().all(|value| value.is_finite())
+    }
+
+    /// CRC-32 of all of them, to know them again.
+    pub fn checksum(&self) -> u32 {
+        let mut crc = Crc::new();
+        self.values().for_each(|values| crc.update(bytemuck::cast_slice(values)));
+        crc.sum()
     }
 
     fn values(&self) -> impl Iterator<Item = &[f32]> {

@@ -109,14 +109,36 @@ impl Optimizer {
     pub const KNOWN: &str = "adam, adamw and sgd";
 }
 
+/// "adam", "adamw (weight decay 0.004)" or "sgd (momentum 0.9, Nesterov's)"; what is not Keras'
+/// default is named.
 impl fmt::Display for Optimizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Adam { weight_decay: 0.0, .. } => f.write_str("adam"),
-            Self::Adam { weight_decay, .. } => write!(f, "adamw (weight decay {weight_decay})"),
-            Self::Sgd { momentum: 0.0, .. } => f.write_str("sgd"),
-            Self::Sgd { momentum, .. } => write!(f, "sgd (momentum {momentum})"),
-        }
+        let number =
+            |name, value: f64, usual: f64| (value != usual).then(|| format!("{name} {value}"));
+        let (name, parts) = match *self {
+            Self::Adam { beta_1, beta_2, epsilon, weight_decay } => {
+                let name = if weight_decay == 0.0 { "adam" } else { "adamw" };
+                let parts = [
+                    number("weight decay", weight_decay, 0.0),
+                    number("beta_1", beta_1, 0.9),
+                    number("beta_2", beta_2, 0.999),
+                    number("epsilon", epsilon, 1e-7),
+                ];
+                (name, parts)
+            }
+            Self::Sgd { momentum, nesterov, weight_decay } => {
+                let parts = [
+                    number("momentum", momentum, 0.0),
+                    nesterov.then(|| "Nesterov's".to_owned()),
+                    number("weight decay", weight_decay, 0.0),
+                    None,
+                ];
+                ("sgd", parts)
+            }
+        };
+        f.write_str(name)?;
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        if parts.is_empty() { Ok(()) } else { write!(f, " ({})", parts.join(", ")) }
     }
 }
 

@@ -77,18 +77,24 @@ impl Chain {
         let own = self.steps.len();
         self.networks.push(match (&step.action, step.from) {
             (Action::Evaluate(_), Some(from)) => self.networks[from].clone(),
-            (Action::Compress(recipe), _) => {
-                let stored = match recipe.output_format() {
-                    Format::Dense => None,
-                    Format::CompressedTensors => Some(Stored::Codes),
-                    Format::SparseBitmask => Some(Stored::Bitmask),
-                };
-                Network { step: own, stored }
-            }
-            _ => Network { step: own, stored: None },
+            _ => Network { step: own, stored: stored(&step.action) },
         });
         self.steps.push(step);
         Ok(())
+    }
+}
+
+/// How the network that `action` gives is stored.
+fn stored(action: &Action) -> Option<Stored> {
+    let (quantizes, format) = match action {
+        Action::Compress(recipe) => (recipe.quantizes(), Some(recipe.output_format())),
+        Action::FineTune(tuning) => (tuning.options.quantize.is_some(), tuning.format),
+        _ => return None,
+    };
+    match (quantizes, format) {
+        (_, Some(Format::Dense)) | (false, None) => None,
+        (false, Some(Format::SparseBitmask)) => Some(Stored::Bitmask),
+        _ => Some(Stored::Codes),
     }
 }
 
@@ -96,10 +102,14 @@ impl Chain {
 fn objection(step: &Step, stored: &Stored) -> Option<&'static str> {
     match &step.action {
         Action::Compress(_) => Some("put this step before that one"),
-        Action::FineTune(tuning) if *stored == Stored::Codes && tuning.quantize.is_none() => Some(
-            "put this step before that one, or train with rounded weights, for example with \
+        Action::FineTune(tuning)
+            if *stored == Stored::Codes && tuning.options.quantize.is_none() =>
+        {
+            Some(
+                "put this step before that one, or train with rounded weights, for example with \
              quantize = \"int4\"",
-        ),
+            )
+        }
         _ => None,
     }
 }

@@ -70,10 +70,12 @@ impl<'a> Fields<'a> {
     pub(super) fn located<T>(&self, key: &str, result: Result<T>) -> Result<T> {
         result.map_err(|error| match error {
             Error::Usage(error) => {
-                let key = match &error {
-                    UsageError::OutOfRange { what, .. } => what.trim_start_matches('-'),
+                let named = match &error {
+                    UsageError::OutOfRange { what: name, .. }
+                    | UsageError::Conflict { first: name, .. } => name.trim_start_matches('-'),
                     _ => key,
                 };
+                let key = if self.taken.contains_key(named) { named } else { key };
                 // Keys are called like options, but have no hyphens before them.
                 self.wrong(key, error.to_string().replace("--", ""))
             }

@@ -13,39 +13,54 @@
 //!
 //! A step says what it does with `do`, may have a `name`, and works on the network that the step
 //! before gives, or that the step gives which it names with `from`. The network that it gives is
-//! `OUTPUT/NAME.safetensors`. Keys are called like the options of the command line:
+//! `OUTPUT/NAME.safetensors`, with a description of its layers in the metadata, and is judged by the
+//! test rows of its data. Keys are called like the options of the command line:
 //!
 //! | `do` | needs | takes |
 //! |---|---|---|
-//! | `load` | `model` | |
-//! | `train` | `hidden` | `activation` (relu), `init` (glorot-uniform), training |
-//! | `finetune` | | training, `schedule`, `scope`, `exclude`, `quantize` with scheme |
-//! | `distill` | `hidden` | `teacher` (the network before), `temperature` (2), `alpha` (0.9), `baseline` (false), `activation`, `init`, training |
+//! | `load` | `model` | `activations` |
+//! | `train` | `hidden`, or `init` with a step or a model to begin with | `activation` (relu), `initializer` (glorot-uniform), training |
+//! | `finetune` | | training (3 epochs), `schedule`, `scope`, `sparsity` by layer, `exclude` (layers), `nm`, `quantize` with scheme, `format` |
+//! | `distill` | `hidden` | `teacher` (the network before; a step or a model), `temperature` (2), `alpha` (0.9), `baseline` (false), `activation`, `initializer`, training |
 //! | `slim` | `keep-neurons` | |
 //! | `prune` | one of `sparsity`, `threshold`, `threshold-ratio`, `nm`, `format` | `scope` (per-tensor or global), `include`, `exclude` |
-//! | `quantize` | `to` (int8, int4, int2) | scheme, `on-indivisible`, `format`, `include`, `exclude` |
+//! | `quantize` | `to` (int8, int4, int2) | scheme, `format`, `include`, `exclude` |
 //! | `evaluate` | | `split` (test), `batch-size` (256) |
 //!
-//! Training is `loss`, `optimizer` with `weight-decay` or `momentum`, `learning-rate`, `decay`,
-//! `batch-size`, `epochs`, `steps`, `limit`, `dropout`, `l2`, `validation-split`, `patience`,
-//! `shuffle` ([`crate::nn::train::TrainingOptions`] has the defaults), `data` and `seed`. A scheme is
-//! `granularity`, `group-size`, `asymmetric`, `narrow-range`, `scale` and `match`
-//! ([`crate::scheme::SchemeChoice`]).
+//! Training is `loss`, `optimizer` with `weight-decay` or with `momentum` and `nesterov`,
+//! `learning-rate`, `decay`, `batch-size`, `epochs` (10), `steps`, `limit`, `dropout`, `l2`,
+//! `validation-split`, `early-stopping`, `shuffle` ([`crate::nn::train::TrainingOptions`] has the
+//! defaults), `data` and `seed`. A scheme is `granularity`, `group-size`, `asymmetric`,
+//! `narrow-range`, `scale` and `match` ([`crate::scheme::SchemeChoice`]), and `on-indivisible`.
 //!
 //! Everything is checked before anything is done: every key and value, with its line; that there is
 //! a network and data where a step needs them; and that no step wants dense weights where one
-//! before it stores codes.
+//! before it stores codes. [`Pipeline::run`] then does what is not done.
 
 mod chain;
+mod data;
 mod fields;
+mod job;
+mod outcome;
 mod plan;
 mod read;
+mod read_compression;
+mod read_training;
+mod record;
+mod run;
 mod step;
+mod storage;
 #[cfg(test)]
 mod tests;
 
+pub use job::{Data, Files, Given, Job, JobProgress, JobWatch, Resume, Trained};
+pub use outcome::{Figures, Outcome, Report, Score, StepReport, TrainingOutcome};
 pub use plan::PlannedStep;
-pub use step::{Action, Distill, Evaluate, FineTune, Kind, Step, Student, Teacher, Train};
+pub use record::Status;
+pub use run::{Event, Following, Watch};
+pub use step::{
+    Action, Beginning, Distill, Evaluate, FineTune, Kind, NewNetwork, Source, Step, Train,
+};
 
 use std::path::{Path, PathBuf};
 
@@ -55,7 +70,7 @@ use crate::error::{Error, Result};
 ///
 /// ```
 /// use tensorpress::pipeline::Pipeline;
-/// let pipeline = Pipeline::open("examples/recipe.toml".as_ref())?;
+/// let pipeline = Pipeline::open("examples/recipe.toml".as_ref(), &Default::default())?;
 /// pipeline.check_files()?;
 /// println!("{pipeline}");
 /// # Ok::<_, tensorpress::Error>(())
@@ -70,23 +85,34 @@ pub struct Pipeline {
     pub warnings: Vec<String>,
 }
 
+/// What takes the place of what a recipe says at its top.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// Data of the steps that have none of their own.
+    pub data: Option<PathBuf>,
+    /// Folder for the networks.
+    pub output: Option<PathBuf>,
+    /// Seed of the steps that have none of their own.
+    pub seed: Option<u64>,
+}
+
 impl Pipeline {
     /// Reads a recipe from a file and checks it. No other file is looked at.
     ///
     /// # Errors
     /// [`Error::Input`], or [`crate::error::PipelineProblem`] with line and column.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path, overrides: &Overrides) -> Result<Self> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| Error::Input { path: path.to_owned(), source })?;
-        Self::parse(&text, path).map_err(|error| error.in_file(path))
+        Self::parse(&text, path, overrides).map_err(|error| error.in_file(path))
     }
 
     /// The recipe `text`, as if it stood in a file at `path`.
     ///
     /// # Errors
     /// [`crate::error::PipelineProblem`] with line and column.
-    pub fn parse(text: &str, path: &Path) -> Result<Self> {
-        read::pipeline(text, path)
+    pub fn parse(text: &str, path: &Path, overrides: &Overrides) -> Result<Self> {
+        read::pipeline(text, path, overrides)
     }
 
     /// Fails unless every file and folder is there that the steps read and no step gives.

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::Pipeline;
-use super::step::{Action, Distill, FineTune, Kind, Step, Student, Teacher, Train};
+use super::step::{
+    Action, Beginning, Distill, Evaluate, FineTune, Kind, NewNetwork, Source, Step, Train,
+};
 use crate::nn::train::TrainingOptions;
 
 /// What a step is going to do.
@@ -27,36 +29,74 @@ pub struct PlannedStep {
 impl Pipeline {
     /// What each step is going to do.
     pub fn plan(&self) -> Vec<PlannedStep> {
-        let name = |number: usize| self.steps[number].name.clone();
-        let steps = self.steps.iter().map(|step| PlannedStep {
+        (0..self.steps.len()).map(|number| self.plan_of(number)).collect()
+    }
+
+    pub(super) fn plan_of(&self, number: usize) -> PlannedStep {
+        let step = &self.steps[number];
+        PlannedStep {
             name: step.name.clone(),
             kind: step.kind,
             what: self.what(step),
-            from: step.from.map(name),
-            output: step.output.clone(),
-        });
-        steps.collect()
+            from: step.from.map(|number| self.steps[number].name.clone()),
+            output: self.network_path(number),
+        }
+    }
+
+    /// Where the network of a step lies. A model that was loaded from a directory stays one while
+    /// it is compressed, and then has no ending.
+    pub(super) fn network_path(&self, number: usize) -> Option<PathBuf> {
+        let output = self.steps[number].output.as_ref()?;
+        Some(if self.is_directory(number) { output.with_extension("") } else { output.clone() })
+    }
+
+    fn is_directory(&self, number: usize) -> bool {
+        match (&self.steps[number].action, self.steps[number].from) {
+            (Action::Load { model, .. }, _) => model.is_dir(),
+            (Action::Compress(_), Some(from)) => self.is_directory(from),
+            _ => false,
+        }
     }
 
     fn what(&self, step: &Step) -> String {
+        let name = |source: &Source| match source {
+            Source::Step(number) => self.steps[*number].name.clone(),
+            Source::Model(path) => path.display().to_string(),
+        };
         match &step.action {
-            Action::Load { model } => model.display().to_string(),
-            Action::Train(train) => training(train),
-            Action::FineTune(tuning) => fine_tuning(tuning),
-            Action::Distill(distill) => {
-                let teacher = match &distill.teacher {
-                    Teacher::Step(number) => self.steps[*number].name.clone(),
-                    Teacher::Model(path) => path.display().to_string(),
+            Action::Load { model, activations } => {
+                let listed = activations.as_ref().map(|list| {
+                    let names: Vec<String> = list.iter().map(ToString::to_string).collect();
+                    format!(" with {}", names.join(", "))
+                });
+                format!("{}{}", model.display(), listed.unwrap_or_default())
+            }
+            Action::Train(Train { beginning, options }) => {
+                let beginning = match beginning {
+                    Beginning::New(network) => new(network),
+                    Beginning::Given(source) => format!("from {}", name(source)),
                 };
-                let Distill { temperature, alpha, baseline, .. } = distill;
+                format!("{beginning}, {}", training(options))
+            }
+            Action::FineTune(FineTune { options, format }) => {
+                let format = format.map(|format| format!(", {}", format.name()));
+                format!("{}{}", training(options), format.unwrap_or_default())
+            }
+            Action::Distill(distill) => {
+                let Distill { network, temperature, alpha, baseline, .. } = distill;
                 let beside = if *baseline { ", beside the same on labels alone" } else { "" };
-                let student = training(&distill.student);
+                let (teacher, student) = (name(&distill.teacher), new(network));
+                let training = training(&distill.options);
                 format!(
-                    "from {teacher}, temperature {temperature}, alpha {alpha}: {student}{beside}"
+                    "from {teacher}, temperature {temperature}, alpha {alpha}: {student}, \
+                     {training}{beside}"
                 )
             }
             Action::Compress(recipe) => recipe.to_string(),
-            Action::Evaluate(evaluate) => evaluate.data.display().to_string(),
+            Action::Evaluate(Evaluate { split, .. }) => {
+                let data = step.data.as_ref().map(|data| data.display().to_string());
+                format!("{} ({split})", data.unwrap_or_default())
+            }
         }
     }
 }
@@ -82,32 +122,30 @@ impl fmt::Display for Pipeline {
     }
 }
 
-fn training(train: &Train) -> String {
-    let Student { hidden, activation, init } = &train.network;
+fn new(network: &NewNetwork) -> String {
+    let NewNetwork { hidden, activation, initializer } = network;
     let sizes: Vec<String> = hidden.iter().map(ToString::to_string).collect();
     let hidden = match &sizes[..] {
         [] => "no hidden layer".to_owned(),
         sizes => format!("hidden {} ({activation})", sizes.join(", ")),
     };
-    format!("{hidden}, {init}, {}", options(&train.options))
+    format!("{hidden}, {initializer}")
 }
 
-fn fine_tuning(tuning: &FineTune) -> String {
-    let mut text = options(&tuning.options);
-    if let Some(schedule) = &tuning.schedule {
-        let scope = if tuning.global { "global" } else { "per tensor" };
-        text += &format!(", {schedule} {scope}");
-    }
-    if let Some(scheme) = &tuning.quantize {
-        text += &format!(", rounded to {scheme}");
-    }
-    text
-}
-
-fn options(options: &TrainingOptions) -> String {
+/// What is most worth knowing of how it trains.
+fn training(options: &TrainingOptions) -> String {
     let TrainingOptions { epochs, batch_size, optimizer, learning_rate, decay, .. } = options;
-    format!(
+    let mut text = format!(
         "{epochs} epochs in batches of {batch_size}, {optimizer}, learning rate {learning_rate} \
          {decay}"
-    )
+    );
+    let TrainingOptions { limit, pruning, nm, quantize, .. } = options;
+    let parts = [
+        limit.map(|limit| format!("first {limit} rows")),
+        pruning.as_ref().map(ToString::to_string),
+        nm.map(|nm| nm.to_string()),
+        quantize.map(|quantization| format!("rounded to {quantization}")),
+    ];
+    parts.into_iter().flatten().for_each(|part| text += &format!(", {part}"));
+    text
 }

@@ -5,6 +5,7 @@ mod activation;
 mod choice;
 mod presets;
 mod quant;
+mod quantization;
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,6 +15,7 @@ use crate::error::{Error, UsageError};
 pub use activation::Activation;
 pub use choice::{SchemeChoice, Sharing};
 pub use quant::{Arithmetic, Bits, Granularity, QuantParams, QuantScheme, Range};
+pub use quantization::{OnIndivisible, Quantization};
 
 /// Magnitude statistics of one segment (a tensor, a row or a group), over its finite values.
 ///

@@ -123,6 +123,14 @@ impl QuantScheme {
         cols.div_ceil(self.codes_per_word())
     }
 
+    /// Whether rows of `cols` weights are whole groups.
+    pub fn divides(&self, cols: usize) -> bool {
+        match self.granularity {
+            Granularity::Group(size) => cols.is_multiple_of(size),
+            Granularity::Tensor | Granularity::Channel => true,
+        }
+    }
+
     /// Weights that share one scale in a `[rows, cols]` matrix.
     pub fn segment_len(&self, rows: usize, cols: usize) -> usize {
         match self.granularity {
@@ -146,9 +154,13 @@ impl fmt::Display for QuantScheme {
             Range::Multiplier(n) => write!(f, " ×{n}")?,
         }
         match self.granularity {
-            Granularity::Tensor => f.write_str(" tensor"),
-            Granularity::Channel => f.write_str(" channel"),
-            Granularity::Group(size) => write!(f, " group {size}"),
+            Granularity::Tensor => f.write_str(" tensor")?,
+            Granularity::Channel => f.write_str(" channel")?,
+            Granularity::Group(size) => write!(f, " group {size}")?,
+        }
+        match self.arithmetic {
+            Arithmetic::F32 => Ok(()),
+            Arithmetic::WeightType => f.write_str(" as compressed-tensors"),
         }
     }
 }

@@ -88,6 +88,12 @@ impl StoredTensor {
         self.parts().map(|part| part.info.bytes()).sum()
     }
 
+    /// Bytes that it takes as a dense tensor.
+    pub(crate) fn dense_bytes(&self) -> u64 {
+        let elements = self.shape.iter().map(|extent| *extent as u64).product::<u64>();
+        (elements * u64::from(self.dtype.bits())).div_ceil(8)
+    }
+
     fn parts(&self) -> impl Iterator<Item = &Part> {
         let parts = match &self.form {
             Form::Dense(part) => [Some(part), None, None],

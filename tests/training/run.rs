@@ -12,7 +12,9 @@ use tensorpress::nn::train::{
 };
 use tensorpress::nn::{Init, Network, Parameters};
 use tensorpress::ops::{Backend, Optimizer};
-use tensorpress::scheme::{Activation, Bits, Granularity, NmPattern, QuantScheme};
+use tensorpress::scheme::{
+    Activation, Bits, Granularity, NmPattern, OnIndivisible, QuantScheme, Quantization,
+};
 
 use super::both;
 use super::files::own;
@@ -57,7 +59,7 @@ fn eventful() -> TrainingOptions {
         dropout: 0.1,
         l2: 1e-4,
         validation_split: 0.2,
-        patience: Some(50),
+        early_stopping: Some(50),
         optimizer: Optimizer::ADAM_W,
         decay: "cosine".parse().expect("known"),
         pruning: Some(PruneOptions {
@@ -120,7 +122,7 @@ fn a_checkpoint_of_another_training_is_refused() {
         "the learning rate was 0.001 when the checkpoint was written and is 0.01",
     );
     changed(TrainingOptions { seed: 4, ..options.clone() }, "the seed was 0");
-    changed(TrainingOptions { limit: Some(640), ..options.clone() }, "the number of rows was 1297");
+    changed(TrainingOptions { limit: Some(640), ..options.clone() }, "the row limit was none");
     let mut other = DIGITS.clone();
     other.labels[7] = (other.labels[7] + 1) % 10;
     let parameters = network().initial(Init::GlorotUniform, 5);
@@ -145,7 +147,7 @@ fn early_stopping_goes_back_to_the_best_epoch() {
     let options = TrainingOptions {
         epochs: 40,
         validation_split: 0.2,
-        patience: Some(2),
+        early_stopping: Some(2),
         learning_rate: 0.02,
         optimizer: Optimizer::Sgd { momentum: 0.95, nesterov: true, weight_decay: 0.0 },
         ..TrainingOptions::default()
@@ -159,7 +161,7 @@ fn early_stopping_goes_back_to_the_best_epoch() {
     let least = losses.iter().copied().fold(f64::INFINITY, f64::min);
     assert_eq!(losses[best as usize - 1], least);
     // The parameters are those of that epoch: training so far and no further gives the same.
-    let shorter = TrainingOptions { epochs: best, patience: None, ..options };
+    let shorter = TrainingOptions { epochs: best, early_stopping: None, ..options };
     let shorter = trained(self::training(&Backend::Cpu, &shorter));
     assert!(training.parameters().expect("read") == shorter);
 }
@@ -223,8 +225,8 @@ fn zeros_and_patterns_are_held() {
 #[test]
 fn rounded_weights_are_those_that_are_written() {
     let scheme = QuantScheme::new(Bits::Two, Granularity::Channel);
-    let schemes = ["fc1", "fc2"].map(|layer| (layer.to_owned(), scheme)).into();
-    let options = TrainingOptions { epochs: 12, quantize: schemes, ..TrainingOptions::default() };
+    let quantize = Some(Quantization { scheme, on_indivisible: OnIndivisible::Error });
+    let options = TrainingOptions { epochs: 12, quantize, ..TrainingOptions::default() };
     let folder = tempfile::tempdir().expect("a folder");
     let [plain, learnt] = ["plain", "learnt"].map(|name| folder.path().join(name));
     let accuracy = |parameters: &Parameters, path: &Path| {

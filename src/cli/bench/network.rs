@@ -6,11 +6,11 @@ use indicatif::ProgressBar;
 use serde_json::json;
 
 use super::{Arguments, Common, Target, output};
-use crate::cli::network::{dense_and_stored, temporary_folder};
+use crate::cli::network::dense_and_stored;
 use crate::cli::progress;
 use crate::compress::{Format, OnIndivisible, Recipe};
 use crate::error::Result;
-use crate::io::Model;
+use crate::io::{Model, temporary_folder};
 use crate::nn::{self, Loaded, Network, Speed};
 use crate::ops::Backend;
 use crate::scheme::QuantScheme;

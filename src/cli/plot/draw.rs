@@ -10,8 +10,10 @@ use super::labels::{Area, Labels};
 use super::{Chart, Color, Marker, Point, Series};
 use crate::error::{Error, Result};
 
-/// Width and height, in pixels.
-const SIZE: (u32, u32) = (880, 560);
+/// Width, in pixels.
+const WIDTH: u32 = 880;
+/// Height of a chart alone, and of one of several.
+const HEIGHTS: (u32, u32) = (560, 320);
 /// Space around the plot.
 const MARGIN: Area = Area { left: 76, top: 84, right: 24, bottom: 56 };
 const FONT: &str = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif";
@@ -49,13 +51,19 @@ impl Color {
 
 type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// The chart as an SVG document.
-pub(super) fn svg(chart: &Chart) -> Result<String> {
+/// The charts as an SVG document, one below the other.
+pub(super) fn svg(charts: &[Chart]) -> Result<String> {
     let mut svg = String::new();
+    let height = if charts.len() > 1 { HEIGHTS.1 } else { HEIGHTS.0 };
+    let size = (WIDTH, height * charts.len() as u32);
     {
-        let canvas = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        let canvas = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+        let areas = canvas.split_evenly((charts.len(), 1));
         // Into memory, so that it cannot fail.
-        draw(chart, &canvas).map_err(|_| Error::Bug { what: "a chart that cannot be drawn" })?;
+        let mut drawn = charts.iter().zip(&areas).map(|(chart, canvas)| draw(chart, canvas));
+        drawn
+            .try_for_each(|drawn| drawn)
+            .map_err(|_| Error::Bug { what: "a chart that cannot be drawn" })?;
     }
     Ok(with_dark_colors(&svg))
 }
@@ -80,11 +88,12 @@ type Drawn = std::result::Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
 fn draw(chart: &Chart, canvas: &Canvas<'_>) -> Drawn {
     canvas.fill(&PAPER.light)?;
+    let (width, height) = canvas.dim_in_pixel();
     let plot = Area {
         left: MARGIN.left,
         top: MARGIN.top,
-        right: SIZE.0 as i32 - MARGIN.right,
-        bottom: SIZE.1 as i32 - MARGIN.bottom,
+        right: width as i32 - MARGIN.right,
+        bottom: height as i32 - MARGIN.bottom,
     };
     heading(chart, canvas)?;
     axes(chart, canvas, &plot)?;
@@ -93,7 +102,7 @@ fn draw(chart: &Chart, canvas: &Canvas<'_>) -> Drawn {
         let y = place(chart, &plot, chart.x.range.0, *value).1;
         dashes(canvas, (plot.left, y), plot.right, &MUTED.light)?;
         areas.push(Area { top: y - 1, bottom: y + 1, ..plot });
-        let size = (width(name, 12), 14);
+        let size = (text_width(name, 12), 14);
         areas.push(Area { bottom: y, top: y - size.1, right: plot.left + 6 + size.0, ..plot });
         write(canvas, name, (plot.left + 6, y - 4), 12, &MUTED.light, (HPos::Left, VPos::Bottom))?;
     }
@@ -158,9 +167,13 @@ fn heading(chart: &Chart, canvas: &Canvas<'_>) -> Drawn {
     write(canvas, &chart.subtitle, (16, 42), 12, &MUTED.light, left)?;
     let mut x = MARGIN.left;
     for series in chart.series.iter().filter(|series| !series.name.is_empty()) {
+        if series.marker == Marker::None {
+            let line = vec![(x - 6, 66), (x + 6, 66)];
+            canvas.draw(&PathElement::new(line, series.color.light().stroke_width(2)))?;
+        }
         marker(canvas, (x, 66), series.marker, 5, series.color)?;
         write(canvas, &series.name, (x + 11, 66), 12, &INK.light, left)?;
-        x += 11 + width(&series.name, 12) + 22;
+        x += 11 + text_width(&series.name, 12) + 22;
     }
     Ok(())
 }
@@ -185,7 +198,7 @@ fn axes(chart: &Chart, canvas: &Canvas<'_>, plot: &Area) -> Drawn {
     }
     line((plot.left, plot.bottom), (plot.right, plot.bottom), &MUTED)?;
     line((plot.left, plot.top), (plot.left, plot.bottom), &MUTED)?;
-    let middle = ((plot.left + plot.right) / 2, SIZE.1 as i32 - 16);
+    let middle = ((plot.left + plot.right) / 2, plot.bottom + MARGIN.bottom - 16);
     write(canvas, &chart.x.name, middle, 13, &INK.light, (HPos::Center, VPos::Center))?;
     let style = (FONT, 13).into_font().transform(FontTransform::Rotate270).color(&INK.light);
     let style = style.pos(Pos::new(HPos::Center, VPos::Center));
@@ -201,7 +214,7 @@ fn labels(chart: &Chart, canvas: &Canvas<'_>, plot: &Area, areas: Vec<Area>) -> 
     for (series, point) in all {
         let at = place(chart, plot, point.x, point.y);
         let size = if point.strong { 12 } else { 11 };
-        let space = (width(&point.label, size) + 2, size as i32 + 2);
+        let space = (text_width(&point.label, size) + 2, size as i32 + 2);
         let Some(area) = labels.place(at, space, point.strong) else { continue };
         let middle = ((area.left + area.right) / 2, (area.top + area.bottom) / 2);
         if let Some(end) = leader(at, &area) {
@@ -244,6 +257,7 @@ fn marker(
             let far = size * 4 / 3;
             polygon(&[(-far, 0), (0, -far), (far, 0), (0, far)])
         }
+        Marker::None => Ok(()),
         Marker::Triangle => polygon(&[(-size, size), (0, -size), (size, size)]),
     }
 }
@@ -275,7 +289,7 @@ fn write(
 }
 
 /// About how wide a text is. The viewer chooses the font, so that nobody can know.
-fn width(text: &str, size: u32) -> i32 {
+fn text_width(text: &str, size: u32) -> i32 {
     let tenths: u32 = text
         .chars()
         .map(|c| match c {

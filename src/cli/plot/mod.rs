@@ -73,6 +73,8 @@ pub(super) enum Marker {
     Diamond,
     Triangle,
     Ring,
+    /// Nothing at the points; for lines of many.
+    None,
 }
 
 /// Takes file names that end in `.svg`.
@@ -84,14 +86,19 @@ pub(super) fn file_name(text: &str) -> std::result::Result<PathBuf, String> {
     Err("a name that ends in .svg was expected; programs like rsvg-convert make a PNG of it".into())
 }
 
+/// A number with at most four decimals, for ticks.
+pub(super) fn short(value: f64) -> String {
+    format!("{value:.4}").trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// Fails where `path` must not be written.
 pub(super) fn check(path: &Path, force: bool) -> Result<()> {
     OutputFile::check(path, force)
 }
 
-/// Draws `chart` into a file.
-pub(super) fn write(chart: &Chart, path: &Path, force: bool) -> Result<()> {
-    let svg = draw::svg(chart)?;
+/// Draws `charts`, one below the other, into a file.
+pub(super) fn write(charts: &[Chart], path: &Path, force: bool) -> Result<()> {
+    let svg = draw::svg(charts)?;
     let file = OutputFile::create(path, svg.len() as u64, force)?;
     file.write_at(0, svg.as_bytes())?;
     file.commit()

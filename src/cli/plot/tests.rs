@@ -46,8 +46,8 @@ fn ticks_are_easy_to_read() {
 fn a_chart_is_the_same_document_every_time() {
     let points =
         || vec![point(20.0, 0.7, "a"), point(200.0, 0.3, "b & c"), point(900.0, 0.95, "d")];
-    let svg = draw::svg(&chart(points())).expect("drawn");
-    assert_eq!(svg, draw::svg(&chart(points())).expect("drawn"));
+    let svg = draw::svg(&[chart(points())]).expect("drawn");
+    assert_eq!(svg, draw::svg(&[chart(points())]).expect("drawn"));
     assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"));
     assert!(svg.contains("size &lt;&amp;&gt;") && svg.contains("b &amp; c"), "{svg}");
     for text in ["A &quot;title&quot;", "one", "dense", ">\na\n<"] {
@@ -69,7 +69,7 @@ fn a_chart_is_the_same_document_every_time() {
 #[test]
 fn charts_of_few_points_are_drawn() {
     for points in [vec![], vec![point(100.0, 0.9, "only")], vec![point(100.0, 0.2, ""); 3]] {
-        let svg = draw::svg(&chart(points)).expect("drawn");
+        let svg = draw::svg(&[chart(points)]).expect("drawn");
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
     }
 }

@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::network::{DataArguments, NetworkArguments, dense_and_stored, temporary_folder};
+use super::network::{DataArguments, NetworkArguments, dense_and_stored};
 use super::{Common, output, plot, progress};
 use crate::compress::{Execution, Plan, Report};
 use crate::error::Result;
-use crate::io::{DataSet, Model, refuse_same};
+use crate::io::{DataSet, Model, refuse_same, temporary_folder};
 use crate::nn::{self, Agreement, Evaluation, Loaded, Network};
 use crate::ops::Backend;
 use variants::{Choice, Kind, Variant};
@@ -96,7 +96,7 @@ pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
     arguments.choice.variants(None).iter().try_for_each(|v| v.recipe.recipe().map(drop))?;
     let sweep = sweep(arguments, common)?;
     if let Some(path) = &arguments.plot {
-        plot::write(&show::chart(&sweep), path, arguments.force)?;
+        plot::write(&[show::chart(&sweep)], path, arguments.force)?;
     }
     if common.json { output::json(&sweep) } else { output::print(&show::text(&sweep, arguments)) }
 }

@@ -2,7 +2,7 @@
 
 use super::{Arguments, Kind, Row, Sweep};
 use crate::cli::output::{self, figure, percent};
-use crate::cli::plot::{Axis, Chart, Color, Marker, Point, Series};
+use crate::cli::plot::{Axis, Chart, Color, Marker, Point, Series, short};
 
 pub(super) fn text(sweep: &Sweep, arguments: &Arguments) -> String {
     let header = [
@@ -108,9 +108,7 @@ pub(super) fn chart(sweep: &Sweep) -> Chart {
             name: "accuracy".to_owned(),
             logarithmic: false,
             range: (worst - space, (best + space).min(100.0)),
-            tick: |percent| {
-                format!("{percent:.4}").trim_end_matches('0').trim_end_matches('.').to_owned() + "%"
-            },
+            tick: |percent| short(percent) + "%",
         },
         series: SERIES
             .iter()

@@ -1,7 +1,10 @@
 //! Inputs with their labels.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+use flate2::Crc;
 
 use super::{Array, ArrayData};
 use crate::error::{ArrayProblem, Error, FormatProblem, Result, UsageError};
@@ -23,6 +26,15 @@ pub enum Split {
     /// What it is judged by.
     #[default]
     Test,
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Train => "train",
+            Self::Test => "test",
+        })
+    }
 }
 
 impl FromStr for Split {
@@ -137,6 +149,25 @@ impl DataSet {
             ArrayData::U8(values) => values.truncate(rows * width),
             ArrayData::I64(values) => values.truncate(rows * width),
         }
+    }
+
+    /// CRC-32 of inputs and labels, to know them again.
+    pub fn checksum(&self) -> u32 {
+        let mut crc = Crc::new();
+        let extents: Vec<u64> = self.inputs.shape.iter().map(|extent| *extent as u64).collect();
+        crc.update(bytemuck::cast_slice(&extents));
+        match &self.inputs.data {
+            ArrayData::F32(values) => crc.update(bytemuck::cast_slice(values)),
+            ArrayData::U8(values) => crc.update(values),
+            ArrayData::I64(values) => crc.update(bytemuck::cast_slice(values)),
+        }
+        crc.update(bytemuck::cast_slice(&self.labels));
+        crc.sum()
+    }
+
+    /// One more than the largest label.
+    pub fn classes(&self) -> usize {
+        self.labels.iter().max().map_or(0, |label| *label as usize + 1)
     }
 
     /// Fails where a label is none of `classes` classes.

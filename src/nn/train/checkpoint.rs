@@ -27,11 +27,16 @@ struct Described {
     options: BTreeMap<String, String>,
     rows: usize,
     checksum: u32,
+    /// Checksum of the parameters that training began with.
+    beginning: u32,
+    teacher: Option<String>,
     epoch: u64,
     step_in_epoch: usize,
     step: u64,
     /// Rows, sum of losses and right answers of the epoch so far.
     running: (usize, f64, usize),
+    /// Seconds of the epoch so far.
+    spent: f64,
     history: Vec<EpochRecord>,
     /// Number and validation loss of the best epoch.
     best: Option<(u64, f64)>,
@@ -84,10 +89,13 @@ impl Training {
             options: self.options.described(),
             rows: self.data.rows,
             checksum: self.data.checksum,
+            beginning: self.beginning,
+            teacher: self.teacher.as_ref().map(ToString::to_string),
             epoch: self.position.epoch,
             step_in_epoch: self.position.step_in_epoch,
             step: self.position.step,
             running: (rows, loss, correct),
+            spent: self.spent,
             history: self.history.epochs.clone(),
             best: self.best.as_ref().map(|best| (best.epoch, best.loss)),
         }
@@ -97,10 +105,20 @@ impl Training {
     /// data wrote.
     ///
     /// # Errors
-    /// [`TrainProblem::Checkpoint`] where the file is none, [`TrainProblem::Changed`] where
-    /// something is not as it was, or a device error.
+    /// [`TrainProblem::NoCheckpoint`] where nothing is there, [`TrainProblem::Checkpoint`] where
+    /// the file is none, [`TrainProblem::Changed`] where something is not as it was, or a device
+    /// error. After an error nothing has changed.
     pub fn resume(&mut self, path: &Path) -> Result<()> {
-        self.restore(&SafetensorsFile::open(path)?)
+        if !path.exists() {
+            return Err(TrainProblem::NoCheckpoint { path: path.to_owned() }.into());
+        }
+        let file = SafetensorsFile::open(path).map_err(|error| match error {
+            Error::Format { path, problem } => {
+                TrainProblem::Checkpoint { path, reason: problem.to_string() }.into()
+            }
+            other => other,
+        })?;
+        self.restore(&file)
     }
 
     fn restore(&mut self, file: &SafetensorsFile) -> Result<()> {
@@ -111,24 +129,29 @@ impl Training {
             return Err(no(file, "another version of tensorpress wrote it"));
         }
         self.check_same(&found)?;
-        let backend = self.backend.clone();
-        for (number, layer) in self.state.layers.iter_mut().enumerate() {
-            for (part, values) in parts_mut(layer) {
+        // All is read before anything is replaced.
+        let mut all = vec![];
+        for (number, layer) in self.state.layers.iter().enumerate() {
+            for (part, values) in parts(layer) {
                 let shape = (values.rows(), values.cols());
                 let read = floats(file, &format!("{number}.{part}"), values.len())?;
-                *values = Values::new(&backend, &read, shape)?;
+                all.push(Values::new(&self.backend, &read, shape)?);
             }
         }
-        self.best = match found.best {
+        let best = match found.best {
             None => None,
             Some((epoch, loss)) => {
                 Some(Best { epoch, loss, parameters: best_parameters(file, &self.like)? })
             }
         };
-        let Described { epoch, step_in_epoch, step, history, .. } = found;
+        let places = self.state.layers.iter_mut().flat_map(parts_mut);
+        places.zip(all).for_each(|((_, place), values)| *place = values);
+        self.best = best;
+        let Described { epoch, step_in_epoch, step, history, spent, .. } = found;
         let (rows, loss, correct) = found.running;
         self.position = Position { epoch, step_in_epoch, step };
         self.running = Running { rows, loss, correct };
+        self.spent = spent;
         self.history = History { epochs: history };
         self.saved = true;
         Ok(())
@@ -136,15 +159,24 @@ impl Training {
 
     fn check_same(&self, found: &Described) -> Result<()> {
         let now = self.described();
-        let mut pairs = vec![
-            ("network".to_owned(), found.network.clone(), now.network),
-            ("number of rows".to_owned(), found.rows.to_string(), now.rows.to_string()),
-            ("data's checksum".to_owned(), found.checksum.to_string(), now.checksum.to_string()),
-        ];
-        pairs.extend(now.options.into_iter().map(|(name, value)| {
-            let before = found.options.get(&name).cloned().unwrap_or_else(|| "not given".into());
-            (name, before, value)
-        }));
+        // Options first: where they differ, the data that is left of `limit` does too.
+        let mut pairs: Vec<(String, String, String)> = now
+            .options
+            .iter()
+            .map(|(name, value)| {
+                let before = found.options.get(name).cloned();
+                (name.clone(), before.unwrap_or_else(|| "not given".to_owned()), value.clone())
+            })
+            .collect();
+        let teacher = |described: &Described| described.teacher.clone().unwrap_or("none".into());
+        let mut pair = |what: &str, before: &dyn ToString, now: &dyn ToString| {
+            pairs.push((what.to_owned(), before.to_string(), now.to_string()));
+        };
+        pair("network", &found.network, &now.network);
+        pair("number of rows", &found.rows, &now.rows);
+        pair("data's checksum", &found.checksum, &now.checksum);
+        pair("checksum of the first weights", &found.beginning, &now.beginning);
+        pair("teacher", &teacher(found), &teacher(&now));
         match pairs.into_iter().find(|(_, before, now)| before != now) {
             None => Ok(()),
             Some((what, before, now)) => Err(TrainProblem::Changed { what, before, now }.into()),

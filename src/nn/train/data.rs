@@ -47,28 +47,22 @@ impl TrainData {
     /// [`crate::error::ArrayProblem`] where they do not fit the network.
     pub(super) fn new(
         backend: &Backend,
-        data: DataSet,
+        mut data: DataSet,
         (inputs, classes): (usize, usize),
         options: &TrainingOptions,
     ) -> Result<Self> {
         check_inputs(&data.inputs, inputs)?;
         data.check_labels(classes)?;
+        data.truncate(options.limit.unwrap_or(usize::MAX));
         let (rows, cols) = data.inputs.rows();
-        let rows = options.limit.map_or(rows, |limit| limit.min(rows));
         let train = training_rows(rows, options.validation_split)?;
-        let labels = &data.labels[..rows];
+        let checksum = data.checksum();
+        let labels = Indices::new(backend, &data.labels)?;
         let inputs = match data.inputs.data {
-            ArrayData::U8(mut bytes) => {
-                bytes.truncate(rows * cols);
-                Inputs::Bytes(bytes)
-            }
-            other => {
-                let array = crate::io::Array { shape: data.inputs.shape, data: other };
-                Inputs::Floats(array.scaled()[..rows * cols].to_vec())
-            }
+            ArrayData::U8(bytes) => Inputs::Bytes(bytes),
+            ArrayData::F32(floats) => Inputs::Floats(floats),
+            ArrayData::I64(_) => Inputs::Floats(data.inputs.scaled().into_owned()),
         };
-        let checksum = checksum(&inputs, labels);
-        let labels = Indices::new(backend, labels)?;
         let inputs = hold(backend, inputs, rows, cols)?;
         Ok(Self { backend: backend.clone(), inputs, cols, labels, train, rows, checksum })
     }
@@ -138,16 +132,4 @@ fn rows_of<T: Copy>(all: &[T], cols: usize, rows: &[u32]) -> Vec<T> {
         found.extend_from_slice(&all[*row as usize * cols..][..cols]);
     }
     found
-}
-
-/// CRC-32 of all of them.
-fn checksum(inputs: &Inputs, labels: &[u32]) -> u32 {
-    let mut crc = flate2::Crc::new();
-    match inputs {
-        Inputs::Bytes(bytes) => crc.update(bytes),
-        Inputs::Floats(floats) => crc.update(bytemuck::cast_slice(floats)),
-        Inputs::Held(_) => {}
-    }
-    crc.update(bytemuck::cast_slice(labels));
-    crc.sum()
 }

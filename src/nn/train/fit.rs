@@ -1,8 +1,11 @@
 //! The loop over epochs and batches.
 
+use std::fmt;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+
+use flate2::Crc;
 
 use super::data::TrainData;
 use super::options::TrainingOptions;
@@ -35,7 +38,7 @@ pub struct Training {
     pub(super) data: TrainData,
     batches: Batches,
     pruning: Option<Pruning>,
-    teacher: Option<Taught>,
+    pub(super) teacher: Option<Taught>,
     x: Values,
     metrics: Metrics,
     pub(super) position: Position,
@@ -44,6 +47,10 @@ pub struct Training {
     pub(super) best: Option<Best>,
     /// Whether there is a checkpoint.
     pub(super) saved: bool,
+    /// Seconds that earlier runs took for the epoch that is not done.
+    pub(super) spent: f64,
+    /// Checksum of the parameters that training began with.
+    pub(super) beginning: u32,
     /// Types and shapes of the parameters.
     pub(super) like: Parameters,
 }
@@ -59,10 +66,20 @@ pub struct Distillation {
 }
 
 /// [`Distillation`] on the backend.
-struct Taught {
+pub(super) struct Taught {
     logits: Values,
     temperature: f32,
     alpha: f32,
+    /// Of the logits, to know them again.
+    checksum: u32,
+}
+
+/// "temperature 2, alpha 0.9, logits 1234567890"
+impl fmt::Display for Taught {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { temperature, alpha, checksum, .. } = self;
+        write!(f, "temperature {temperature}, alpha {alpha}, logits {checksum}")
+    }
 }
 
 /// How far training has come.
@@ -170,6 +187,8 @@ impl Training {
             history: History::default(),
             best: None,
             saved: false,
+            spent: 0.0,
+            beginning: parameters.checksum(),
             like: parameters,
         })
     }
@@ -186,7 +205,10 @@ impl Training {
             let found = teacher.logits.len().checked_div(rows).unwrap_or(0);
             return Err(TrainProblem::Teacher { teacher: found, student: classes }.into());
         }
+        let mut crc = Crc::new();
+        crc.update(bytemuck::cast_slice(&teacher.logits));
         self.teacher = Some(Taught {
+            checksum: crc.sum(),
             logits: Values::new(&self.backend, &teacher.logits, (rows, classes))?,
             temperature: teacher.temperature,
             alpha: teacher.alpha,
@@ -202,6 +224,11 @@ impl Training {
     /// The epochs so far.
     pub fn history(&self) -> &History {
         &self.history
+    }
+
+    /// Seconds that the steps so far took, those before a checkpoint included.
+    pub fn seconds(&self) -> f64 {
+        self.history.epochs.iter().map(|epoch| epoch.seconds).sum::<f64>() + self.spent
     }
 
     /// The parameters as they are now, in the types of those that training began with.
@@ -267,7 +294,7 @@ impl Training {
 
     /// What is left of an epoch.
     fn epoch(&mut self, watch: &mut Watch<'_>) -> Result<ControlFlow<(), EpochRecord>> {
-        let (start, before) = (Instant::now(), self.running.rows);
+        let start = Instant::now();
         let order = self.batches.order(self.position.epoch);
         let on_backend = Indices::new(&self.backend, &order)?;
         let (an_epoch, all) = self.steps();
@@ -287,12 +314,13 @@ impl Training {
             if watch(self.progress()).is_break() {
                 pending.map_or(Ok(()), Submitted::wait)?;
                 self.collect()?;
+                self.spent += start.elapsed().as_secs_f64();
                 return Ok(ControlFlow::Break(()));
             }
         }
         pending.map_or(Ok(()), Submitted::wait)?;
         self.collect()?;
-        let record = self.finish_epoch(start, before)?;
+        let record = self.finish_epoch(start)?;
         Ok(ControlFlow::Continue(record))
     }
 
@@ -368,12 +396,12 @@ impl Training {
     }
 
     /// Validates, and notes the epoch.
-    fn finish_epoch(&mut self, start: Instant, before: usize) -> Result<EpochRecord> {
+    fn finish_epoch(&mut self, start: Instant) -> Result<EpochRecord> {
         let parameters = self.parameters()?;
         if !parameters.are_finite() {
             return Err(self.diverged(self.position.step));
         }
-        let seconds = start.elapsed().as_secs_f64();
+        let seconds = std::mem::take(&mut self.spent) + start.elapsed().as_secs_f64();
         let validation = self.validate()?;
         let (an_epoch, _) = self.steps();
         let record = EpochRecord {
@@ -385,7 +413,7 @@ impl Training {
             validation_accuracy: validation.as_ref().map(Running::accuracy),
             learning_rate: self.options.rate_at(self.position.step - 1, an_epoch),
             sparsity: parameters.sparsity(),
-            rows_per_second: (self.running.rows - before) as f64 / seconds.max(1e-9),
+            rows_per_second: self.running.rows as f64 / seconds.max(1e-9),
             seconds,
         };
         self.history.epochs.push(record.clone());
@@ -424,7 +452,8 @@ impl Training {
     /// The best epoch, from 1, where training ends because the validation loss does not improve
     /// any more; its parameters are then back.
     fn ends_early(&mut self, record: &EpochRecord) -> Result<Option<u64>> {
-        let (Some(patience), Some(loss)) = (self.options.patience, record.validation_loss) else {
+        let patience = self.options.early_stopping;
+        let (Some(patience), Some(loss)) = (patience, record.validation_loss) else {
             return Ok(None);
         };
         // While weights are still being pruned, an epoch is no better for being earlier.

@@ -1,6 +1,7 @@
 //! Training: gradients, optimizers and the loop over batches, on any backend.
 
 mod checkpoint;
+mod choice;
 mod data;
 mod fit;
 mod options;
@@ -8,5 +9,6 @@ mod pruning;
 mod running;
 mod state;
 
+pub use choice::OptimizerChoice;
 pub use fit::{Checkpoints, Distillation, Ended, Progress, Training, Watch};
 pub use options::{Loss, PruneOptions, TrainingOptions};

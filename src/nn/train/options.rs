@@ -7,7 +7,7 @@ use std::str::FromStr;
 use crate::error::{Error, Result, UsageError};
 use crate::nn::{Decay, Length, PruningSchedule};
 use crate::ops::Optimizer;
-use crate::scheme::{NmPattern, QuantScheme};
+use crate::scheme::{NmPattern, Quantization};
 
 /// What is made small.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +34,34 @@ pub struct PruneOptions {
     pub exclude: Vec<String>,
 }
 
+impl PruneOptions {
+    /// What follows from a schedule and from layers with a sparsity of their own; `None` from
+    /// neither. Without a schedule these layers alone are pruned, at once.
+    pub fn new(schedule: Option<PruningSchedule>, layers: BTreeMap<String, f64>) -> Option<Self> {
+        let at_once = || {
+            let sparsity = layers.values().copied().reduce(f64::max)?;
+            Some(PruningSchedule::Constant { sparsity })
+        };
+        let others = schedule.is_some();
+        let schedule = schedule.or_else(at_once)?;
+        Some(Self { schedule, global: false, layers, others, exclude: vec![] })
+    }
+}
+
+/// "polynomial:0:0.9:0:2000:100:3 global, fc1 0.92, without fc3"
+impl fmt::Display for PruneOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { schedule, global, layers, others, exclude } = self;
+        match (others, global) {
+            (true, true) => write!(f, "{schedule} global")?,
+            (true, false) => write!(f, "{schedule} per tensor")?,
+            (false, _) => write!(f, "{schedule} for some layers")?,
+        }
+        layers.iter().try_for_each(|(layer, sparsity)| write!(f, ", {layer} {sparsity}"))?;
+        exclude.iter().try_for_each(|layer| write!(f, ", without {layer}"))
+    }
+}
+
 /// How a network is trained. The defaults are those of Keras: Adam with a learning rate of 0.001
 /// on batches of 32.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,7 +86,7 @@ pub struct TrainingOptions {
     pub dropout: f64,
     /// Factor λ of a penalty λ · Σ w² a layer, biases excepted.
     pub l2: f64,
-    /// Seed of the order of the rows and of dropout.
+    /// Seed of all that is drawn: the first weights of a new network, the order of the rows, dropout.
     pub seed: u64,
     /// Whether the rows come in another order each epoch.
     pub shuffle: bool,
@@ -66,17 +94,16 @@ pub struct TrainingOptions {
     pub validation_split: f64,
     /// Ends where the validation loss has not improved for so many epochs, and goes back to the
     /// best of those after pruning.
-    pub patience: Option<u64>,
+    pub early_stopping: Option<u64>,
     /// Whether weights that are zero stay so.
     pub hold_zeros: bool,
     /// Which weights become zero meanwhile.
     pub pruning: Option<PruneOptions>,
     /// The pattern that the weights of all layers are pruned to before the first step.
     pub nm: Option<NmPattern>,
-    /// Layers, by name, that compute with their weights as a scheme rounds them, so that the
-    /// network learns to do with those; the gradient goes straight through the rounding (Bengio,
-    /// Léonard and Courville 2013).
-    pub quantize: BTreeMap<String, QuantScheme>,
+    /// Computes with the weights as this rounds them, so that the network learns to do with those;
+    /// the gradient goes straight through the rounding (Bengio, Léonard and Courville 2013).
+    pub quantize: Option<Quantization>,
 }
 
 impl Default for TrainingOptions {
@@ -95,11 +122,11 @@ impl Default for TrainingOptions {
             seed: 0,
             shuffle: true,
             validation_split: 0.0,
-            patience: None,
+            early_stopping: None,
             hold_zeros: false,
             pruning: None,
             nm: None,
-            quantize: BTreeMap::new(),
+            quantize: None,
         }
     }
 }
@@ -118,7 +145,7 @@ impl TrainingOptions {
             ("--epochs", Some(self.epochs)),
             ("--steps", self.steps),
             ("--limit", self.limit.map(|limit| limit as u64)),
-            ("--early-stopping", self.patience),
+            ("--early-stopping", self.early_stopping),
         ];
         for (what, count) in counts {
             require(what, count != Some(0), 0, "at least 1")?;
@@ -130,7 +157,7 @@ impl TrainingOptions {
         let split = self.validation_split;
         require("--validation-split", share(split), split, below_one)?;
         self.optimizer.validate()?;
-        if self.patience.is_some() && split == 0.0 {
+        if self.early_stopping.is_some() && split == 0.0 {
             return Err(UsageError::Conflict {
                 first: "--early-stopping",
                 second: "--validation-split 0",
@@ -138,7 +165,17 @@ impl TrainingOptions {
             }
             .into());
         }
-        self.quantize.values().try_for_each(QuantScheme::validate)?;
+        if let Some(quantization) = &self.quantize {
+            quantization.scheme.validate()?;
+        }
+        if self.nm.is_some() && self.pruning.is_some() {
+            return Err(UsageError::Conflict {
+                first: "--nm",
+                second: "--schedule or --sparsity",
+                advice: "give one of them",
+            }
+            .into());
+        }
         for sparsity in self.pruning.iter().flat_map(|pruning| pruning.layers.values()) {
             require("--sparsity", share(*sparsity), *sparsity, below_one)?;
         }
@@ -156,34 +193,37 @@ impl TrainingOptions {
         self.decay.rate(self.learning_rate, step, length)
     }
 
-    /// Every option with its value, for a checkpoint to be compared with.
-    pub(super) fn described(&self) -> BTreeMap<String, String> {
+    /// Every option with its value, for another training to be compared with.
+    pub fn described(&self) -> BTreeMap<String, String> {
         let Self { loss, optimizer, learning_rate, decay, batch_size, epochs, .. } = self;
-        let Self { steps, limit, dropout, l2, seed, shuffle, validation_split, patience, .. } =
-            self;
-        let Self { hold_zeros, pruning, nm, quantize, .. } = self;
+        let Self { steps, limit, dropout, l2, seed, shuffle, validation_split, .. } = self;
+        let Self { early_stopping, hold_zeros, pruning, nm, quantize, .. } = self;
         let all = [
             ("loss", loss.to_string()),
-            ("optimizer", format!("{optimizer:?}")),
+            ("optimizer", optimizer.to_string()),
             ("learning rate", learning_rate.to_string()),
             ("learning rate decay", decay.to_string()),
             ("batch size", batch_size.to_string()),
             ("epochs", epochs.to_string()),
-            ("steps", format!("{steps:?}")),
-            ("row limit", format!("{limit:?}")),
+            ("steps", or_none(steps.as_ref())),
+            ("row limit", or_none(limit.as_ref())),
             ("dropout", dropout.to_string()),
             ("L2 factor", l2.to_string()),
             ("seed", seed.to_string()),
             ("shuffling", shuffle.to_string()),
             ("validation split", validation_split.to_string()),
-            ("early stopping", format!("{patience:?}")),
+            ("early stopping", or_none(early_stopping.as_ref())),
             ("held zeros", hold_zeros.to_string()),
-            ("pruning", format!("{pruning:?}")),
-            ("pattern", format!("{nm:?}")),
-            ("quantization", format!("{quantize:?}")),
+            ("pruning", or_none(pruning.as_ref())),
+            ("pattern", or_none(nm.as_ref())),
+            ("quantization", or_none(quantize.as_ref())),
         ];
         all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
+}
+
+fn or_none(value: Option<&impl ToString>) -> String {
+    value.map_or_else(|| "none".to_owned(), ToString::to_string)
 }
 
 fn require(
@@ -253,7 +293,10 @@ mod tests {
             (TrainingOptions { dropout: 1.0, ..new() }, "--dropout is 1"),
             (TrainingOptions { l2: -1.0, ..new() }, "--l2 is -1"),
             (TrainingOptions { validation_split: 1.0, ..new() }, "--validation-split is 1"),
-            (TrainingOptions { patience: Some(2), ..new() }, "--early-stopping does not go with"),
+            (
+                TrainingOptions { early_stopping: Some(2), ..new() },
+                "--early-stopping does not go with",
+            ),
             (sgd(1.0), "the momentum is 1"),
             (adamw(f64::INFINITY), "the weight decay is inf"),
         ] {
@@ -261,7 +304,7 @@ mod tests {
             assert_eq!(error.exit_code(), 2);
             assert!(error.to_string().contains(part), "{error}");
         }
-        let patient = TrainingOptions { patience: Some(2), validation_split: 0.1, ..new() };
+        let patient = TrainingOptions { early_stopping: Some(2), validation_split: 0.1, ..new() };
         patient.check().expect("goes together");
         for options in [sgd(0.0), sgd(0.9), adamw(0.0)] {
             options.check().expect("in range");

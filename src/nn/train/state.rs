@@ -208,7 +208,7 @@ impl LayerState {
         };
         let moments = |rows, cols| options.optimizer.moments(backend, rows, cols);
         let empty = || Values::empty(backend);
-        let scheme = options.quantize.get(&layer.name).copied();
+        let scheme = options.quantize.and_then(|quantization| quantization.of_rows(cols));
         let rounded = scheme.map(|scheme| Ok::<_, crate::Error>((scheme, empty()?)));
         Ok(Self {
             weight: Values::new(backend, &parameters.weight, (rows, cols))?,

@@ -10,10 +10,10 @@ use crate::io::Split;
 use crate::nn::train::{Loss, TrainingOptions};
 use crate::nn::{Decay, Init};
 use crate::ops::Optimizer;
-use crate::scheme::{Activation, QuantScheme};
+use crate::scheme::Activation;
 
 fn parse(text: &str) -> Result<Pipeline> {
-    Pipeline::parse(text, "in/recipe.toml".as_ref())
+    Pipeline::parse(text, "in/recipe.toml".as_ref(), &Overrides::default())
 }
 
 fn parsed(text: &str) -> Pipeline {
@@ -32,31 +32,30 @@ fn refused(text: &str) -> String {
 #[test]
 fn the_example_is_followed() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/recipe.toml");
-    let pipeline = Pipeline::open(&path).unwrap_or_else(|e| panic!("{e}"));
+    let pipeline = Pipeline::open(&path, &Overrides::default()).unwrap_or_else(|e| panic!("{e}"));
     pipeline.check_files().expect("its data lies beside it");
     assert_eq!(pipeline.warnings, [""; 0]);
     let plan = pipeline.plan();
     let names: Vec<&str> = plan.iter().map(|step| &*step.name).collect();
-    let expected =
-        ["dense", "evaluate", "slim", "sparse", "quantize", "evaluate-2", "distill", "evaluate-3"];
-    assert_eq!(names, expected);
+    assert_eq!(names, ["dense", "slim", "sparse", "int4", "distill", "evaluate"]);
     let from: Vec<Option<&str>> = plan.iter().map(|step| step.from.as_deref()).collect();
-    let expected =
-        [None, Some("dense"), Some("dense"), Some("slim"), Some("sparse"), Some("quantize")];
-    assert_eq!(from, [&expected[..], &[None, Some("distill")]].concat());
+    let expected = [None, Some("dense"), Some("slim"), Some("sparse"), None, Some("int4")];
+    assert_eq!(from, expected);
     let text = pipeline.to_string();
     for part in [
-        " 1. dense       train: hidden 64, 32 (relu), glorot-uniform, 30 epochs in batches of 32, \
+        " 1. dense     train: hidden 300, 100 (relu), glorot-uniform, 30 epochs in batches of 32, \
          adam, learning rate 0.001 cosine → ",
-        "slim dense: neurons kept 0.75",
-        "polynomial:0:0.7:0:400:40:3 global",
-        "quantize sparse: int4 group 16",
+        "slim dense: neurons kept 0.5",
+        "polynomial:0:0.8:0:820:41:3 global",
+        "finetune sparse: 10 epochs",
+        "rounded to int4 channel",
         "distill: from dense, temperature 2, alpha 0.9: hidden 16",
+        "evaluate int4: ",
     ] {
         assert!(text.contains(part), "{part}\n{text}");
     }
     let json = serde_json::to_value(&plan).expect("JSON");
-    assert_eq!((&json[3]["kind"], &json[1]["output"]), (&"finetune".into(), &().into()));
+    assert_eq!((&json[3]["kind"], &json[5]["output"]), (&"finetune".into(), &().into()));
 }
 
 #[test]
@@ -66,13 +65,21 @@ fn what_is_left_out_has_a_default() {
     assert_eq!(pipeline.output, Path::new("in/recipe"));
     let [train, evaluate] = &pipeline.steps[..] else { panic!("two steps") };
     assert_eq!(train.output.as_deref(), Some(Path::new("in/recipe/train.safetensors")));
+    assert_eq!((&train.data, &evaluate.data), (&Some("in/d".into()), &Some("in/d".into())));
     let Action::Train(train) = &train.action else { panic!("training") };
-    let network =
-        Student { hidden: vec![], activation: Activation::Relu, init: Init::GlorotUniform };
-    let (data, options) = (PathBuf::from("in/d"), TrainingOptions::default());
-    assert_eq!(*train, Train { network, data: data.clone(), seed: 0, options });
+    let beginning = Beginning::New(NewNetwork {
+        hidden: vec![],
+        activation: Activation::Relu,
+        initializer: Init::GlorotUniform,
+    });
+    assert_eq!(*train, Train { beginning, options: TrainingOptions::default() });
     let Action::Evaluate(evaluate) = &evaluate.action else { panic!("measuring") };
-    assert_eq!(*evaluate, Evaluate { data, split: Split::Test, batch_size: 256 });
+    assert_eq!(*evaluate, Evaluate { split: Split::Test, batch_size: 256 });
+    let tuned = parsed("data = 'd'\n[[step]]\ndo = 'load'\nmodel = 'm'\n[[step]]\ndo = 'finetune'");
+    let Action::FineTune(tuning) = &tuned.steps[1].action else { panic!("fine-tuning") };
+    let options =
+        TrainingOptions { epochs: FineTune::EPOCHS, hold_zeros: true, ..Default::default() };
+    assert_eq!(*tuning, FineTune { options, format: None });
 }
 
 #[test]
@@ -86,7 +93,7 @@ do = 'train'
 name = 'first'
 hidden = [30, 20]
 activation = 'leaky-relu:0.2'
-init = 'he-uniform'
+initializer = 'he-uniform'
 data = '../own'
 seed = 8
 loss = 'mse'
@@ -101,7 +108,7 @@ limit = 80
 dropout = 0.25
 l2 = 1e-4
 validation-split = 0.1
-patience = 3
+early-stopping = 3
 shuffle = false
 [[step]]
 do = 'distil'
@@ -112,6 +119,7 @@ alpha = 1
 baseline = true
 optimizer = 'sgd'
 momentum = 0.9
+nesterov = true
 [[step]]
 do = 'distill'
 teacher = 'models/big'
@@ -121,10 +129,13 @@ do = 'finetune'
 from = 'first'
 schedule = 'constant:0.5'
 scope = 'global'
-exclude = ['^fc2']
+sparsity = { fc1 = 0.4 }
+exclude = ['fc2']
 quantize = 'int2'
 group-size = 8
 asymmetric = true
+on-indivisible = 'channel'
+format = 'dense'
 [[step]]
 do = 'quantize'
 to = 'int8'
@@ -145,6 +156,20 @@ batch-size = 3
 [[step]]
 do = 'load'
 model = '/m'
+activations = ['tanh', 'sigmoid']
+data = 'test'
+[[step]]
+do = 'train'
+init = 'first'
+[[step]]
+do = 'train'
+init = 'models/big'
+[[step]]
+do = 'finetune'
+nm = '2:4'
+[[step]]
+do = 'finetune'
+sparsity = { fc1 = 0.92, fc2 = 0.5 }
 ";
     let pipeline = parsed(text);
     assert_eq!(pipeline.output, Path::new("/elsewhere"));
@@ -161,48 +186,60 @@ model = '/m'
         limit: Some(80),
         dropout: 0.25,
         l2: 1e-4,
+        seed: 8,
         validation_split: 0.1,
-        patience: Some(3),
+        early_stopping: Some(3),
         shuffle: false,
         ..TrainingOptions::default()
     };
-    let network = Student {
+    let beginning = Beginning::New(NewNetwork {
         hidden: vec![30, 20],
         activation: Activation::LeakyRelu(0.2),
-        init: Init::HeUniform,
-    };
-    assert_eq!(*train, Train { network, data: "in/../own".into(), seed: 8, options });
+        initializer: Init::HeUniform,
+    });
+    assert_eq!(*train, Train { beginning, options });
+    assert_eq!(pipeline.steps[0].data.as_deref(), Some(Path::new("in/../own")));
     let Action::Distill(distill) = actions[1] else { panic!("distilling") };
-    assert_eq!(distill.teacher, Teacher::Step(0));
+    assert_eq!(distill.teacher, Source::Step(0));
     assert_eq!((distill.temperature, distill.alpha, distill.baseline), (4.0, 1.0, true));
     assert_eq!(
-        distill.student.options.optimizer,
-        Optimizer::Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 }
+        distill.options.optimizer,
+        Optimizer::Sgd { momentum: 0.9, nesterov: true, weight_decay: 0.0 }
     );
-    assert_eq!((distill.student.seed, &*distill.student.data), (7, Path::new("in/all")));
+    assert_eq!((distill.options.seed, distill.options.learning_rate), (7, 0.01));
+    assert_eq!(pipeline.steps[1].data.as_deref(), Some(Path::new("in/all")));
     let Action::Distill(distill) = actions[2] else { panic!("distilling") };
-    assert_eq!(distill.teacher, Teacher::Model("in/models/big".into()));
-    let Action::FineTune(tuning) = actions[3] else { panic!("fine-tuning") };
-    assert!(tuning.global && tuning.exclude[0].as_str() == "^fc2");
-    assert_eq!(tuning.schedule.expect("one").to_string(), "constant:0.5");
-    let scheme = tuning.quantize.expect("one");
-    assert_eq!(scheme.to_string(), "int2 asymmetric group 8");
+    assert_eq!(distill.teacher, Source::Model("in/models/big".into()));
+    let Action::FineTune(FineTune { options, format }) = actions[3] else { panic!("tuning") };
+    assert_eq!(*format, Some(Format::Dense));
+    let pruning = options.pruning.as_ref().expect("a schedule");
+    assert_eq!(pruning.to_string(), "constant:0.5 global, fc1 0.4, without fc2");
+    let quantization = options.quantize.expect("a scheme").to_string();
+    assert_eq!(quantization, "int2 asymmetric group 8, channel where groups do not fit");
     assert_eq!(pipeline.steps[3].from, Some(0));
     let Action::Compress(recipe) = actions[4] else { panic!("quantizing") };
-    assert_eq!(recipe.to_string(), "int8 narrow tensor, dense");
+    assert_eq!(recipe.to_string(), "int8 narrow tensor as compressed-tensors, dense");
     // Codes that are stored dense are weights like others.
     let Action::Compress(recipe) = actions[5] else { panic!("pruning") };
-    assert_eq!(recipe.to_string(), "2:4, sparse-bitmask");
+    assert_eq!(recipe.to_string(), "2:4, sparse-bitmask, only \"fc\"");
     assert_eq!(recipe.output_format(), Format::SparseBitmask);
     let Action::Evaluate(evaluate) = actions[6] else { panic!("measuring") };
     assert_eq!((evaluate.split, evaluate.batch_size), (Split::Train, 3));
-    let Action::Load { model } = actions[7] else { panic!("loading") };
-    assert_eq!(model, Path::new("/m"));
+    let Action::Load { model, activations } = actions[7] else { panic!("loading") };
+    assert_eq!((&**model, activations.as_ref().map(Vec::len)), (Path::new("/m"), Some(2)));
+    assert_eq!(pipeline.steps[7].data.as_deref(), Some(Path::new("in/test")));
+    for (number, source) in [(8, Source::Step(0)), (9, Source::Model("in/models/big".into()))] {
+        let Action::Train(train) = actions[number] else { panic!("training") };
+        assert_eq!(train.beginning, Beginning::Given(source));
+    }
+    let Action::FineTune(tuning) = actions[10] else { panic!("tuning") };
+    assert_eq!(tuning.options.nm.expect("a pattern").to_string(), "2:4");
+    let Action::FineTune(tuning) = actions[11] else { panic!("tuning") };
+    let pruning = tuning.options.pruning.as_ref().expect("layers");
+    assert_eq!(pruning.to_string(), "constant:0.92 for some layers, fc1 0.92, fc2 0.5");
     assert!(pipeline.steps[7].output.is_none() && pipeline.steps[6].output.is_none());
     let error = pipeline.check_files().expect_err("nothing is there");
     assert!(error.exit_code() == 66 && error.to_string().contains("own"), "{error}");
-    let scheme = QuantScheme::int8();
-    assert_eq!(scheme.to_string(), "int8 channel");
 }
 
 #[test]
@@ -212,6 +249,9 @@ fn steps_need_what_steps_before_them_give() {
     let slim = "[[step]]\ndo = 'slim'\nkeep-neurons = 0.5\n";
     let mask = "[[step]]\ndo = 'prune'\nthreshold = 0\nformat = 'sparse-bitmask'\n";
     let tune = "[[step]]\ndo = 'finetune'\ndata = 'd'\n";
+    let rounded = "[[step]]\ndo = 'finetune'\ndata = 'd'\nquantize = 'int8'\n";
+    let rounded_dense =
+        "[[step]]\ndo = 'finetune'\ndata = 'd'\nquantize = 'int8'\nformat = 'dense'\n";
     let evaluate = "[[step]]\ndo = 'evaluate'\ndata = 'd'\n";
     let distill = "[[step]]\ndo = 'distill'\ndata = 'd'\nhidden = [3]\n";
     for (steps, parts) in [
@@ -228,6 +268,7 @@ fn steps_need_what_steps_before_them_give() {
         (vec![load, int8, evaluate, slim], &["\"quantize\" stores codes"]),
         (vec![load, int8, tune], &["stores codes", "quantize = \"int4\""]),
         (vec![load, mask, int8], &["\"prune\" stores bit masks"]),
+        (vec![load, rounded, slim], &["\"finetune\" stores codes"]),
     ] {
         let message = refused(&steps.concat());
         for part in parts {
@@ -235,12 +276,12 @@ fn steps_need_what_steps_before_them_give() {
         }
     }
     let from_load = format!("{slim}from = 'load'\n");
-    let rounded = format!("{tune}quantize = 'int8'\n");
     let own_teacher = format!("{distill}teacher = 'big'\n");
     for steps in [
         vec![load, slim, tune, int8, evaluate],
         vec![load, int8, &from_load],
-        vec![load, int8, &rounded],
+        vec![load, int8, rounded],
+        vec![load, rounded_dense, slim],
         vec![load, mask, tune],
         vec![load, int8, distill, slim],
         vec![&own_teacher, slim],
@@ -254,7 +295,7 @@ fn steps_need_what_steps_before_them_give() {
     assert_eq!(from, [None, Some(0), Some(1), Some(1), Some(3)], "measuring changes nothing");
     let taught = parsed(&[load, evaluate, distill, "teacher = 'evaluate'"].concat());
     let Action::Distill(distill) = &taught.steps[2].action else { panic!("distilling") };
-    assert_eq!(distill.teacher, Teacher::Step(0));
+    assert_eq!(distill.teacher, Source::Step(0));
 }
 
 #[test]
@@ -276,6 +317,7 @@ fn every_key_is_documented() {
         include_str!("../mod.rs").lines().filter(|line| line.starts_with("//!")).collect();
     for needs in [
         "train'\nhidden = []",
+        "train'\ninit = 'm'",
         "distill'\nhidden = []",
         "finetune'",
         "slim'\nkeep-neurons = 1",

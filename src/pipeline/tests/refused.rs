@@ -1,6 +1,6 @@
 //! Recipes that are refused, with place and words.
 
-use super::{Pipeline, parsed, refused};
+use super::{Overrides, Pipeline, parsed, refused};
 use crate::error::Place;
 
 /// Each is the one thing that is wrong with the third step of a recipe.
@@ -17,19 +17,27 @@ fn bad_steps_are_refused_where_they_are_bad() {
         ("do = 'train'\nhidden = [3, -1]", 7, 14, &["hidden: "]),
         ("do = 'train'\nhidden = [3, 0]", 7, 10, &["0 neurons"]),
         ("do = 'train'\nhidden = []\nactivation = 'swish'", 8, 14, &["no activation \"swish\""]),
-        ("do = 'train'\nhidden = []\ninit = 'xavier'", 8, 8, &["he-uniform"]),
+        ("do = 'train'\nhidden = []\ninitializer = 'xavier'", 8, 15, &["he-uniform"]),
         ("do = 'train'\nhidden = []\n  dropout = 1.0", 8, 13, &["dropout is 1; it must be"]),
         ("do = 'train'\nhidden = []\nlearning-rate = nan", 8, 17, &["learning-rate is NaN"]),
         ("do = 'train'\nhidden = []\nloss = 'mae'", 8, 8, &["no loss \"mae\"", "mse"]),
-        ("do = 'train'\nhidden = []\nmomentum = 0.9", 8, 12, &["momentum", "adam", "\"sgd\""]),
-        ("do = 'train'\nhidden = []\npatience = 2", 8, 12, &["patience", "validation-split"]),
+        ("do = 'train'\nhidden = []\nmomentum = 0.9", 8, 12, &["momentum", "optimizer sgd"]),
+        ("do = 'train'\nhidden = []\nweight-decay = 0.9", 8, 16, &["weight-decay", "adamw"]),
+        ("do = 'train'\nhidden = []\nnesterov = true", 8, 12, &["nesterov", "momentum"]),
+        ("do = 'train'\nhidden = []\nearly-stopping = 2", 8, 18, &["validation-split"]),
+        ("do = 'train'\ninit = 'm'\nhidden = []", 8, 1, &["no \"hidden\"", "init"]),
         ("do = 'train'\nhidden = []\nepochs = 1.5", 8, 10, &["epochs: ", "floating point `1.5`"]),
         ("do = 'train'\nhidden = []\ndecay = 'fast'", 8, 9, &["no decay \"fast\"", "cosine"]),
         ("do = 'finetune'\nschedule = 'constant:1'", 7, 12, &["S is 1", "polynomial:S0"]),
         ("do = 'finetune'\nscope = 'global'", 7, 9, &["scope", "schedule"]),
+        ("do = 'finetune'\nsparsity = { fc1 = 1 }", 7, 12, &["sparsity is 1", "below 1"]),
+        ("do = 'finetune'\nsparsity = 0.5", 7, 12, &["sparsity: ", "map"]),
+        ("do = 'finetune'\nschedule = 'polynomial:0:0.9:9:3'", 7, 12, &["ends at step 3"]),
+        ("do = 'finetune'\nsparsity = {a = 0.5}\nnm = '2:4'", 8, 6, &["nm does not go with"]),
         ("do = 'finetune'\nquantize = 'int3'", 7, 12, &["`int3`", "`int4`"]),
         ("do = 'finetune'\ngroup-size = 4", 7, 14, &["group-size", "quantize = \"int4\""]),
-        ("do = 'finetune'\nexclude = ['(']", 7, 11, &["exclude", "\"(\"", "unclosed group"]),
+        ("do = 'finetune'\nexclude = ['fc1']", 7, 11, &["exclude", "schedule"]),
+        ("do = 'prune'\nsparsity = 0\nexclude = ['(']", 8, 11, &["exclude", "unclosed group"]),
         ("do = 'finetune'\nfrom = 'first'", 7, 8, &["\"first\"", "there are train"]),
         ("do = 'distill'\nhidden = []\nalpha = 2", 8, 9, &["alpha is 2", "0 to 1"]),
         ("do = 'distill'\nhidden = []\ntemperature = 0", 8, 15, &["temperature is 0"]),
@@ -46,8 +54,8 @@ fn bad_steps_are_refused_where_they_are_bad() {
         ("do = 'quantize'\nto = 'int4'\ngroup-size = 0", 8, 14, &["group-size is 0"]),
         (
             "do = 'quantize'\nto = 'int4'\nscale = 3\nasymmetric = true",
-            7,
-            6,
+            9,
+            14,
             &["asymmetric does not go with narrow-range or scale"],
         ),
         ("do = 'evaluate'\nsplit = 'all'", 7, 9, &["split is all", "train or test"]),
@@ -104,11 +112,12 @@ fn bad_recipes_are_refused() {
             assert!(message.contains(part), "{part}: {message}");
         }
     }
-    let error = Pipeline::open("nowhere/recipe.toml".as_ref()).expect_err("not there");
+    let error = Pipeline::open("nowhere/recipe.toml".as_ref(), &Overrides::default())
+        .expect_err("not there");
     assert_eq!(error.exit_code(), 66);
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("r.toml");
     std::fs::write(&path, "x = 1").expect("written");
-    let message = Pipeline::open(&path).expect_err("no recipe").to_string();
+    let message = Pipeline::open(&path, &Overrides::default()).expect_err("no recipe").to_string();
     assert!(message.starts_with(&*path.to_string_lossy()), "{message}");
 }
