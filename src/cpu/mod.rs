@@ -31,4 +31,5 @@ pub mod slab;
 pub mod softmax;
 pub mod stats;
 mod sums;
+mod threads;
 pub mod top_k;
