@@ -1,16 +1,21 @@
 //! Activations of dense layers. Twin: shaders/common/activation.wgsl.
+use super::simd::{Kernel, Level, Simd};
 use crate::scheme::Activation;
-use multiversion::multiversion;
 
 /// √(2/π)
 const SQRT_2_OVER_PI: f32 = 0.797_884_6;
 
 /// Applies `activation` to every element.
 pub fn apply(activation: Activation, values: &mut [f32]) {
+    apply_at(Level::best(), activation, values);
+}
+
+/// The same with given instructions.
+pub(super) fn apply_at(level: Level, activation: Activation, values: &mut [f32]) {
     match activation {
         Activation::Identity => {}
-        Activation::Relu => relu(values),
-        Activation::LeakyRelu(slope) => leaky_relu(values, slope),
+        Activation::Relu => level.run(Relu(values)),
+        Activation::LeakyRelu(slope) => level.run(LeakyRelu { values, slope }),
         Activation::Sigmoid => each(values, sigmoid),
         Activation::Tanh => each(values, libm::tanhf),
         Activation::Silu => each(values, |z| z * sigmoid(z)),
@@ -31,12 +36,27 @@ fn sigmoid(z: f32) -> f32 {
     1.0 / (1.0 + (-z).exp())
 }
 
-#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
-fn relu(values: &mut [f32]) {
-    values.iter_mut().for_each(|v| *v = if *v > 0.0 { *v } else { 0.0 });
+struct Relu<'a>(&'a mut [f32]);
+
+impl Kernel for Relu<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        self.0.iter_mut().for_each(|v| *v = if *v > 0.0 { *v } else { 0.0 });
+    }
 }
 
-#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
-fn leaky_relu(values: &mut [f32], slope: f32) {
-    values.iter_mut().for_each(|v| *v = if *v > 0.0 { *v } else { *v * slope });
+struct LeakyRelu<'a> {
+    values: &'a mut [f32],
+    slope: f32,
+}
+
+impl Kernel for LeakyRelu<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        self.values.iter_mut().for_each(|v| *v = if *v > 0.0 { *v } else { *v * self.slope });
+    }
 }

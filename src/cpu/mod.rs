@@ -7,20 +7,24 @@
 
 pub mod activation;
 pub mod bitmask;
+mod blocks;
 mod convert;
 pub mod dense;
 pub mod dense_masked;
 pub mod dense_packed;
 pub mod dequantize;
 pub mod histogram;
+pub mod int8_inputs;
 pub mod pack;
 mod product;
 pub mod prune;
 pub mod prune_nm;
 pub mod quant_params;
 pub mod quantize;
+pub mod simd;
 pub mod slab;
 pub mod softmax;
 pub mod stats;
 mod sums;
+mod team;
 pub mod top_k;

@@ -1,0 +1,141 @@
+//! How a product is divided among threads, and what happens to its sums.
+
+use std::ops::Range;
+
+use bytemuck::Zeroable;
+use rayon::prelude::*;
+
+use super::activation;
+use super::simd::{Floats, LANES, Level};
+use super::team;
+use crate::scheme::Activation;
+
+/// What follows the sums of a layer.
+#[derive(Clone, Copy)]
+pub(super) struct Finish<'a> {
+    /// `[outputs]`, added to every row.
+    pub bias: Option<&'a [f32]>,
+    /// Applied last.
+    pub activation: Activation,
+    /// The instructions that compute it all.
+    pub level: Level,
+}
+
+/// `[batch, outputs]` sums, the outputs in panels of [`LANES`].
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    pub batch: usize,
+    pub outputs: usize,
+    /// Bytes read once and multiplications, together: about 10 ps each.
+    pub cost: usize,
+    /// Panels that are worth computing together.
+    pub group: usize,
+}
+
+/// Cost below which threads cost more than they save: about 20 µs.
+const PARALLEL_FROM: usize = 1 << 21;
+/// Cost of a part that is worth handing out.
+const PART_FROM: usize = 1 << 19;
+/// Rows of a part, at most: their inputs should stay in the second cache.
+const ROWS: usize = 128;
+/// Vectors of sums of a part, at most: they should stay in the second cache.
+const SUMS: usize = 1024;
+/// Rows that are worth computing together.
+const ROW_GROUP: usize = 8;
+
+impl Shape {
+    fn panels(&self) -> usize {
+        self.outputs.div_ceil(LANES)
+    }
+
+    /// Rows and panels of a part.
+    fn part(&self, threads: usize) -> (usize, usize) {
+        let (group, panels) = (self.group, self.panels());
+        let mut rows = self.batch.min(ROWS);
+        let mut span = (SUMS / rows / group).max(1) * group;
+        if threads > 1 {
+            // A few parts a thread, so that a thread that starts late does not hold up the rest.
+            let wanted = (threads * 8).min(self.cost / PART_FROM).max(1);
+            let by_row = self.batch.div_ceil(rows);
+            let by_panel = wanted.div_ceil(by_row).min(panels.div_ceil(group));
+            span = span.min(panels.div_ceil(by_panel).next_multiple_of(group));
+            let by_panel = panels.div_ceil(span);
+            if by_row * by_panel < wanted && panels < group * threads * 8 {
+                // Few outputs: the rows are divided instead.
+                span = panels.min(SUMS / ROW_GROUP / group * group).max(1);
+                let by_row = wanted.div_ceil(panels.div_ceil(span));
+                rows = rows.min(self.batch.div_ceil(by_row).next_multiple_of(ROW_GROUP));
+            }
+        }
+        (rows, span)
+    }
+
+    /// Lets `sum` add up parts, in parallel where that is worth it, and finishes them into `out`
+    /// `[batch, outputs]`. `sum` gets the rows, the panels and zeros `[rows, panels]`.
+    pub(super) fn run(
+        &self,
+        finish: Finish<'_>,
+        out: &mut [f32],
+        sum: impl Fn(Range<usize>, Range<usize>, &mut [Floats]) + Sync,
+    ) {
+        let Self { batch, outputs, .. } = *self;
+        assert_eq!(out.len(), batch * outputs);
+        if out.is_empty() {
+            return;
+        }
+        let threads = if self.cost < PARALLEL_FROM { 1 } else { rayon::current_num_threads() };
+        let panels = self.panels();
+        let (rows, span) = self.part(threads);
+        let across = panels.div_ceil(span);
+        let target = Target(out.as_mut_ptr());
+        let part = |number: usize| {
+            let (row, panel) = (number / across * rows, number % across * span);
+            let rows = row..batch.min(row + rows);
+            let span = panel..panels.min(panel + span);
+            let mut sums = vec![Floats::zeroed(); rows.len() * span.len()];
+            sum(rows.clone(), span.clone(), &mut sums);
+            let columns = span.start * LANES..outputs.min(span.end * LANES);
+            for (row, sums) in rows.zip(sums.chunks_exact_mut(span.len())) {
+                let values = &mut bytemuck::cast_slice_mut(sums)[..columns.len()];
+                finish.apply(values, columns.clone());
+                // SAFETY: row < batch and columns.end <= outputs, and no other part has both.
+                unsafe { target.write(row * outputs + columns.start, values) };
+            }
+        };
+        let parts = batch.div_ceil(rows) * across;
+        if threads == 1 || parts == 1 {
+            (0..parts).for_each(part);
+        } else if rayon::current_thread_index().is_some() {
+            (0..parts).into_par_iter().with_max_len(1).for_each(part);
+        } else {
+            team::run(parts, &part);
+        }
+    }
+}
+
+impl Finish<'_> {
+    #[inline]
+    fn apply(&self, values: &mut [f32], columns: Range<usize>) {
+        if let Some(bias) = self.bias {
+            values.iter_mut().zip(&bias[columns]).for_each(|(value, bias)| *value += bias);
+        }
+        activation::apply_at(self.level, self.activation, values);
+    }
+}
+
+/// A buffer that several threads write different elements of.
+struct Target(*mut f32);
+
+// SAFETY: the callers of `write` write disjoint elements.
+unsafe impl Sync for Target {}
+// SAFETY: as above.
+unsafe impl Send for Target {}
+
+impl Target {
+    /// # Safety
+    /// Within the buffer, and touched by nobody else.
+    unsafe fn write(&self, at: usize, values: &[f32]) {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.add(at).copy_from_nonoverlapping(values.as_ptr(), values.len()) }
+    }
+}
