@@ -51,23 +51,22 @@ impl Shape {
     /// Rows and panels of a part.
     fn part(&self, threads: usize) -> (usize, usize) {
         let (group, panels) = (self.group, self.panels());
-        let mut rows = self.batch.min(ROWS);
-        let mut span = (SUMS / rows / group).max(1) * group;
-        if threads > 1 {
-            // A few parts a thread, so that a thread that starts late does not hold up the rest.
-            let wanted = (threads * 8).min(self.cost / PART_FROM).max(1);
-            let by_row = self.batch.div_ceil(rows);
-            let by_panel = wanted.div_ceil(by_row).min(panels.div_ceil(group));
-            span = span.min(panels.div_ceil(by_panel).next_multiple_of(group));
-            let by_panel = panels.div_ceil(span);
-            if by_row * by_panel < wanted && panels < group * threads * 8 {
-                // Few outputs: the rows are divided instead.
-                span = panels.min(SUMS / ROW_GROUP / group * group).max(1);
-                let by_row = wanted.div_ceil(panels.div_ceil(span));
-                rows = rows.min(self.batch.div_ceil(by_row).next_multiple_of(ROW_GROUP));
-            }
+        let rows = self.batch.min(ROWS);
+        let span = panels.min((SUMS / rows / group).max(1) * group);
+        if threads == 1 {
+            return (rows, span);
         }
-        (rows, span)
+        // A few parts a thread, so that a thread that starts late does not hold up the rest.
+        let wanted = (threads * 8).min(self.cost / PART_FROM).max(1);
+        let (by_row, groups) = (self.batch.div_ceil(rows), panels.div_ceil(group));
+        if by_row * groups >= wanted.min(threads * 2) {
+            let by_panel = wanted.div_ceil(by_row).min(groups);
+            (rows, span.min(panels.div_ceil(by_panel).next_multiple_of(group)))
+        } else {
+            // Few outputs: the rows are divided instead.
+            let rows = self.batch.div_ceil(wanted).next_multiple_of(ROW_GROUP);
+            (rows.min(ROWS), panels.min(SUMS / ROWS / group * group))
+        }
     }
 
     /// Lets `sum` add up parts, in parallel where that is worth it, and finishes them into `out`

@@ -1,5 +1,4 @@
 //! A dense layer on the CPU.
-#![expect(clippy::needless_range_loop, reason = "registers have numbers")]
 
 use std::ops::Range;
 
@@ -187,27 +186,9 @@ impl<E: Element> Panels for Of<E> {
     }
 
     #[inline(always)]
-    fn vector<S: Simd, const P: usize>(&self, simd: S, panel: usize, x: &[f32]) -> [S::F; P] {
-        let mut panels: [&[E::Vector]; P] = [&[]; P];
-        for p in 0..P {
-            panels[p] = self.panel(panel + p);
-            assert_eq!(panels[p].len(), x.len());
-        }
-        let mut sums = [simd.splat(0.0); P];
-        let mut start = 0;
-        while start < x.len() {
-            let block = start..x.len().min(start + Self::BLOCK);
-            let mut tiles: [&[E::Vector]; P] = [&[]; P];
-            for p in 0..P {
-                tiles[p] = &panels[p][block.clone()];
-            }
-            let [products] = multiply::<S, E, 1, P>(simd, [&x[block.clone()]], tiles);
-            for p in 0..P {
-                sums[p] = simd.add(sums[p], products[p]);
-            }
-            start = block.end;
-        }
-        sums
+    fn vector<S: Simd>(&self, simd: S, panel: usize, x: &[f32]) -> S::F {
+        let [[sum]] = multiply::<S, E, 1, 1>(simd, [x], [self.panel(panel)]);
+        sum
     }
 }
 
@@ -252,19 +233,17 @@ impl Panels for Matrix<'_> {
     }
 
     #[inline(always)]
-    fn vector<S: Simd, const P: usize>(&self, simd: S, panel: usize, x: &[f32]) -> [S::F; P] {
-        let mut sums = [simd.splat(0.0); P];
+    fn vector<S: Simd>(&self, simd: S, panel: usize, x: &[f32]) -> S::F {
+        let mut sum = simd.splat(0.0);
         let mut buffer = [Floats::zeroed(); Self::BLOCK];
-        for p in 0..P {
-            let mut start = 0;
-            while start < x.len() {
-                let block = start..x.len().min(start + Self::BLOCK);
-                let tile = self.tile(simd, panel + p, block.clone(), &mut buffer);
-                let [[products]] = multiply::<S, F32, 1, 1>(simd, [&x[block.clone()]], [tile]);
-                sums[p] = simd.add(sums[p], products);
-                start = block.end;
-            }
+        let mut start = 0;
+        while start < x.len() {
+            let block = start..x.len().min(start + Self::BLOCK);
+            let tile = self.tile(simd, panel, block.clone(), &mut buffer);
+            let [[products]] = multiply::<S, F32, 1, 1>(simd, [&x[block.clone()]], [tile]);
+            sum = simd.add(sum, products);
+            start = block.end;
         }
-        sums
+        sum
     }
 }

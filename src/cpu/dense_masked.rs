@@ -1,12 +1,11 @@
 //! A dense layer straight from a bit mask and the weights that are not zero.
-#![expect(clippy::needless_range_loop, reason = "registers have numbers")]
 
 use std::ops::Range;
 
 use super::bitmask::Bitmask;
 use super::blocks::Finish;
 use super::dense::{BF16, Element, F16, F32};
-use super::product::{self, Panels, fill_panels};
+use super::product::{self, Panels, fill_panels, prefetch, total};
 use super::simd::{Floats, LANES, Level, Simd};
 use crate::scheme::Activation;
 use crate::tensor::FloatType;
@@ -135,6 +134,7 @@ impl<E: Element> Of<E> {
     #[inline(always)]
     fn next<S: Simd>(&self, simd: S, mask: u16, place: &mut usize) -> S::F {
         let values = self.values[*place..].first_chunk().expect("sixteen more than are kept");
+        prefetch(simd, values);
         *place += mask.count_ones() as usize;
         simd.expand(mask, E::load(simd, values))
     }
@@ -188,29 +188,25 @@ impl<E: Element> Panels for Of<E> {
     }
 
     #[inline(always)]
-    fn vector<S: Simd, const P: usize>(&self, simd: S, panel: usize, x: &[f32]) -> [S::F; P] {
-        let mut sums = [simd.splat(0.0); P];
+    fn vector<S: Simd>(&self, simd: S, panel: usize, x: &[f32]) -> S::F {
+        // Four sums, so that an addition need not wait for the one before it.
+        let mut sums = [simd.splat(0.0); 4];
         if x.is_empty() {
-            return sums;
+            return sums[0];
         }
-        for p in 0..P {
-            // Four sums, so that an addition need not wait for the one before it.
-            let mut parts = [simd.splat(0.0); 4];
-            let mut place = self.start(panel + p, 0);
-            let (masks, masks_rest) = self.masks(panel + p).as_chunks::<4>();
-            let (inputs, inputs_rest) = x.as_chunks::<4>();
-            for (masks, x) in masks.iter().zip(inputs) {
-                for i in 0..4 {
-                    let weights = self.next(simd, masks[i], &mut place);
-                    parts[i] = simd.mul_add(simd.splat(x[i]), weights, parts[i]);
-                }
+        let mut place = self.start(panel, 0);
+        let (masks, masks_rest) = self.masks(panel).as_chunks::<4>();
+        let (inputs, inputs_rest) = x.as_chunks::<4>();
+        for (masks, x) in masks.iter().zip(inputs) {
+            for i in 0..4 {
+                let weights = self.next(simd, masks[i], &mut place);
+                sums[i] = simd.mul_add(simd.splat(x[i]), weights, sums[i]);
             }
-            for (mask, x) in masks_rest.iter().zip(inputs_rest) {
-                let weights = self.next(simd, *mask, &mut place);
-                parts[0] = simd.mul_add(simd.splat(*x), weights, parts[0]);
-            }
-            sums[p] = simd.add(simd.add(parts[0], parts[1]), simd.add(parts[2], parts[3]));
         }
-        sums
+        for (mask, x) in masks_rest.iter().zip(inputs_rest) {
+            let weights = self.next(simd, *mask, &mut place);
+            sums[0] = simd.mul_add(simd.splat(*x), weights, sums[0]);
+        }
+        total(simd, &mut sums)
     }
 }

@@ -7,7 +7,7 @@ use bytemuck::Zeroable;
 
 use super::blocks::Finish;
 use super::int8_inputs;
-use super::product::{self, Panels, fill_panels};
+use super::product::{self, Panels, fill_panels, prefetch, total};
 use super::quantize::{row_segment_len, segment_index};
 use super::simd::{Floats, LANES, Level, Simd, Words};
 use crate::scheme::{Activation, Bits, QuantParams, QuantScheme};
@@ -183,7 +183,7 @@ impl<const BITS: u32> Coded<'_, BITS> {
     const PER_WORD: usize = 32 / BITS as usize;
     const MASK: u32 = (1 << BITS) - 1;
 
-    /// Scale of a segment, and the offset that goes with [`Simd::biased`].
+    /// Scale and offset of a segment.
     #[inline(always)]
     fn segment<S: Simd>(&self, simd: S, panel: usize, segment: usize) -> (S::F, S::F) {
         let at = panel * self.0.segments() + segment;
@@ -191,8 +191,7 @@ impl<const BITS: u32> Coded<'_, BITS> {
             Some(offset) => simd.to_f32(simd.load_i(&offset.0)),
             None => simd.splat(self.0.middle() as f32),
         };
-        // 2²³ + offset is exact.
-        (simd.load(&self.0.scales[at].0), simd.add(offset, simd.splat(8_388_608.0)))
+        (simd.load(&self.0.scales[at].0), offset)
     }
 
     /// The words of a segment.
@@ -205,8 +204,12 @@ impl<const BITS: u32> Coded<'_, BITS> {
     /// Code `number` of each word, less the offset: exact.
     #[inline(always)]
     fn code<S: Simd>(simd: S, words: S::I, number: usize, offset: S::F) -> S::F {
-        let shift = 8 * (number as u32 % 4) + BITS * (number as u32 / 4);
-        simd.sub(simd.biased(words, shift, Self::MASK), offset)
+        let bit = 8 * (number as u32 % 4) + BITS * (number as u32 / 4);
+        // Mantissas have 23 bits: the upper half of a word must come down first.
+        let (at, words) =
+            if bit < 16 { (bit, words) } else { (bit - 16, simd.field(words, 16, 0xffff)) };
+        let bias = simd.splat((1 << (23 - at)) as f32);
+        simd.sub(simd.biased(words, at, Self::MASK), simd.add(bias, offset))
     }
 }
 
@@ -281,49 +284,35 @@ impl<const BITS: u32> Panels for Coded<'_, BITS> {
     }
 
     #[inline(always)]
-    fn vector<S: Simd, const P: usize>(&self, simd: S, panel: usize, x: &[f32]) -> [S::F; P] {
-        let mut sums = [simd.splat(0.0); P];
-        let mut segment = 0;
-        while segment < self.0.segments() {
-            let start = segment * self.0.segment_len;
-            let x = &x[start..x.len().min(start + self.0.segment_len)];
-            let mut words: [&[Words]; P] = [&[]; P];
-            let mut scales = [simd.splat(0.0); P];
-            let mut offsets = [simd.splat(0.0); P];
-            for p in 0..P {
-                words[p] = self.words(panel + p, segment);
-                (scales[p], offsets[p]) = self.segment(simd, panel + p, segment);
-            }
-            // Two sums, so that an addition need not wait for the one before it.
-            let mut parts = [[simd.splat(0.0); P]; 2];
-            let (whole, rest) = (x.len() / Self::PER_WORD, x.len() % Self::PER_WORD);
-            for p in 0..P {
-                assert!(words[p].len() >= x.len().div_ceil(Self::PER_WORD));
-            }
-            for number in 0..whole {
-                let x = &x[number * Self::PER_WORD..][..Self::PER_WORD];
-                for p in 0..P {
-                    let word = simd.load_i(&words[p][number].0);
-                    for i in 0..Self::PER_WORD {
-                        let code = Self::code(simd, word, i, offsets[p]);
-                        let part = &mut parts[i % 2][p];
-                        *part = simd.mul_add(simd.splat(x[i]), code, *part);
-                    }
+    fn vector<S: Simd>(&self, simd: S, panel: usize, x: &[f32]) -> S::F {
+        let mut sum = simd.splat(0.0);
+        let len = self.0.segment_len;
+        for segment in 0..self.0.segments() {
+            let x = &x[segment * len..x.len().min((segment + 1) * len)];
+            let words = self.words(panel, segment);
+            let (scale, offset) = self.segment(simd, panel, segment);
+            // Several sums, so that an addition need not wait for the one before it.
+            let mut parts = [simd.splat(0.0); 4];
+            let chains = S::CHAINS.min(4);
+            let mut whole = x.chunks_exact(Self::PER_WORD);
+            for (x, words) in whole.by_ref().zip(words) {
+                prefetch(simd, words);
+                let words = simd.load_i(&words.0);
+                for i in 0..Self::PER_WORD {
+                    let code = Self::code(simd, words, i, offset);
+                    let part = &mut parts[i % chains];
+                    *part = simd.mul_add(simd.splat(x[i]), code, *part);
                 }
             }
-            for i in 0..rest {
-                let x = simd.splat(x[whole * Self::PER_WORD + i]);
-                for p in 0..P {
-                    let code = Self::code(simd, simd.load_i(&words[p][whole].0), i, offsets[p]);
-                    parts[0][p] = simd.mul_add(x, code, parts[0][p]);
+            if let Some(words) = words.get(x.len() / Self::PER_WORD) {
+                let words = simd.load_i(&words.0);
+                for (i, x) in whole.remainder().iter().enumerate() {
+                    let code = Self::code(simd, words, i, offset);
+                    parts[0] = simd.mul_add(simd.splat(*x), code, parts[0]);
                 }
             }
-            for p in 0..P {
-                let part = simd.add(parts[0][p], parts[1][p]);
-                sums[p] = simd.mul_add(part, scales[p], sums[p]);
-            }
-            segment += 1;
+            sum = simd.mul_add(total(simd, &mut parts[..chains]), scale, sum);
         }
-        sums
+        sum
     }
 }

@@ -15,6 +15,7 @@ use std::ops::Range;
 
 use super::blocks::{Finish, Shape};
 use super::dense_packed::PackedPanels;
+use super::product::prefetch;
 use super::simd::{Floats, Kernel, Level, Simd, Words};
 use crate::scheme::Bits;
 
@@ -159,8 +160,8 @@ impl<const BITS: u32> Kernel for Part<'_, BITS> {
         let single = self.part.len() == 1;
         while panel < self.span.end {
             panel += match self.span.end - panel {
-                8.. if single && S::VECTOR_PANELS >= 8 => self.group::<S, 1, 8>(simd, panel),
-                4.. if single && S::VECTOR_PANELS >= 4 => self.group::<S, 1, 4>(simd, panel),
+                8.. if single && S::CHAINS >= 8 => self.group::<S, 1, 8>(simd, panel),
+                4.. if single && S::CHAINS >= 4 => self.group::<S, 1, 4>(simd, panel),
                 2.. if single => self.group::<S, 1, 2>(simd, panel),
                 3.. if S::PANELS >= 3 => self.group::<S, 8, 3>(simd, panel),
                 _ if S::ROWS >= 8 => self.group::<S, 8, 1>(simd, panel),
@@ -253,6 +254,9 @@ impl<const BITS: u32> Part<'_, BITS> {
         for word in 0..words {
             let mut loaded = [simd.splat_i(0); P];
             for p in 0..P {
+                if M == 1 {
+                    prefetch(simd, &weights[p][word]);
+                }
                 loaded[p] = simd.load_i(&weights[p][word].0);
             }
             for i in 0..per_word {

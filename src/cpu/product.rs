@@ -33,8 +33,8 @@ pub(super) trait Panels: Sync {
         inputs: Range<usize>,
         buffer: &'a mut [Floats],
     ) -> &'a [Floats];
-    /// One row of inputs times `P` panels from `panel` on.
-    fn vector<S: Simd, const P: usize>(&self, simd: S, panel: usize, x: &[f32]) -> [S::F; P];
+    /// One row of inputs times a panel.
+    fn vector<S: Simd>(&self, simd: S, panel: usize, x: &[f32]) -> S::F;
 }
 
 /// act(X · Wᵀ + b): `x` is `[batch, inputs]`, `out` `[batch, outputs]`.
@@ -46,7 +46,7 @@ pub(super) fn run(weights: &impl Panels, x: &[f32], finish: Finish<'_>, out: &mu
     }
     assert_eq!(x.len(), batch * inputs);
     let cost = batch * outputs * inputs + weights.bytes();
-    let shape = Shape { batch, outputs, cost, group: if batch == 1 { 8 } else { 3 } };
+    let shape = Shape { batch, outputs, cost, group: if batch == 1 { 1 } else { 3 } };
     shape.run(finish, out, |rows, span, sums| {
         let x = &x[rows.start * inputs..rows.end * inputs];
         finish.level.run(Part { weights, x, single: batch == 1, span, sums });
@@ -71,7 +71,11 @@ impl<W: Panels> Kernel for Part<'_, W> {
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         if self.single {
-            return self.vector(simd);
+            // Panel by panel, so that memory is read in one stream: several are half as fast.
+            for (sum, panel) in self.sums.iter_mut().zip(self.span) {
+                simd.store(self.weights.vector(simd, panel, self.x), &mut sum.0);
+            }
+            return;
         }
         let mut buffer = vec![Floats::zeroed(); if W::DECODED { W::BLOCK * S::PANELS } else { 0 }];
         let mut panel = self.span.start;
@@ -85,29 +89,6 @@ impl<W: Panels> Kernel for Part<'_, W> {
 }
 
 impl<W: Panels> Part<'_, W> {
-    #[inline(always)]
-    fn vector<S: Simd>(&mut self, simd: S) {
-        let mut panel = self.span.start;
-        while panel < self.span.end {
-            panel += match self.span.end - panel {
-                8.. if S::VECTOR_PANELS >= 8 => self.vector_of::<S, 8>(simd, panel),
-                4.. if S::VECTOR_PANELS >= 4 => self.vector_of::<S, 4>(simd, panel),
-                2.. => self.vector_of::<S, 2>(simd, panel),
-                _ => self.vector_of::<S, 1>(simd, panel),
-            };
-        }
-    }
-
-    #[inline(always)]
-    fn vector_of<S: Simd, const P: usize>(&mut self, simd: S, panel: usize) -> usize {
-        let sums = self.weights.vector::<S, P>(simd, panel, self.x);
-        let first = panel - self.span.start;
-        for p in 0..P {
-            simd.store(sums[p], &mut self.sums[first + p].0);
-        }
-        P
-    }
-
     /// All rows times `P` panels.
     #[inline(always)]
     fn group<S: Simd, const P: usize>(
@@ -186,12 +167,13 @@ pub(super) fn multiply<S: Simd, E: Element, const M: usize, const P: usize>(
     }
     // Several sums of an output where there are few, so that an addition need not wait for the one
     // before it.
-    let chains = match M * P {
-        8.. => 1,
-        4.. => 2,
-        _ => 4,
-    };
-    let mut sums = [[[simd.splat(0.0); P]; M]; 4];
+    let chains = S::CHAINS.min(match M * P {
+        1 => 8,
+        2..4 => 4,
+        4..8 => 2,
+        _ => 1,
+    });
+    let mut sums = [[[simd.splat(0.0); P]; M]; 8];
     let mut k = 0;
     while k + chains <= terms {
         for sums in &mut sums[..chains] {
@@ -205,16 +187,36 @@ pub(super) fn multiply<S: Simd, E: Element, const M: usize, const P: usize>(
     }
     for m in 0..M {
         for p in 0..P {
-            if chains == 4 {
-                sums[0][m][p] = simd.add(sums[0][m][p], sums[2][m][p]);
-                sums[1][m][p] = simd.add(sums[1][m][p], sums[3][m][p]);
+            let mut parts = [simd.splat(0.0); 8];
+            for chain in 0..chains {
+                parts[chain] = sums[chain][m][p];
             }
-            if chains > 1 {
-                sums[0][m][p] = simd.add(sums[0][m][p], sums[1][m][p]);
-            }
+            sums[0][m][p] = total(simd, &mut parts[..chains]);
         }
     }
     sums[0]
+}
+
+/// The sum of a power of two of vectors.
+#[inline(always)]
+pub(super) fn total<S: Simd>(simd: S, parts: &mut [S::F]) -> S::F {
+    let mut half = parts.len() / 2;
+    while half > 0 {
+        for i in 0..half {
+            parts[i] = simd.add(parts[i], parts[i + half]);
+        }
+        half /= 2;
+    }
+    parts[0]
+}
+
+/// Bytes ahead of those in use that are asked for: what memory delivers while it takes to answer.
+const AHEAD: usize = 16 << 10;
+
+/// Asks for what follows `vector` in its stream.
+#[inline(always)]
+pub(super) fn prefetch<S: Simd, T>(simd: S, vector: &T) {
+    simd.prefetch(std::ptr::from_ref(vector).cast::<u8>().wrapping_add(AHEAD));
 }
 
 /// Adds the products of input `k`.
@@ -228,6 +230,9 @@ fn add_products<S: Simd, E: Element, const M: usize, const P: usize>(
 ) {
     let mut weights = [simd.splat(0.0); P];
     for p in 0..P {
+        if M * P == 1 {
+            prefetch(simd, &tiles[p][k]);
+        }
         weights[p] = E::load(simd, tiles[p][k].as_ref());
     }
     for m in 0..M {

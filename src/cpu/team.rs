@@ -4,10 +4,14 @@
 //! long. So the helpers stay awake for [`AWAKE`] after their last part, and a caller never waits
 //! for one that comes too late: it works on the parts itself and then closes the job, to which
 //! nobody comes in any more.
+//!
+//! Each thread has a range of parts and works from its start, so that it reads memory in order; who
+//! is done takes parts from the ends of the others' ranges.
 
 use std::cell::UnsafeCell;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -16,7 +20,7 @@ use std::time::{Duration, Instant};
 const AWAKE: Duration = Duration::from_micros(100);
 
 /// Runs `part` for every number below `parts`, on this thread and on as many more as rayon would
-/// use, in no particular order.
+/// use.
 pub(super) fn run(parts: usize, part: &(impl Fn(usize) + Sync)) {
     static TEAM: OnceLock<Mutex<Team>> = OnceLock::new();
     let team = TEAM.get_or_init(|| Mutex::new(Team::new(rayon::current_num_threads() - 1)));
@@ -38,13 +42,14 @@ struct Job {
     /// Calls the closure that `data` points to with a part's number.
     call: unsafe fn(*const (), usize),
     data: *const (),
-    parts: usize,
 }
 
 struct Shared {
     job: UnsafeCell<Job>,
-    /// Parts that somebody has begun.
-    begun: AtomicUsize,
+    /// Parts that nobody has begun, by thread; this one's are the first.
+    ranges: Box<[Line]>,
+    /// Ranges that have a thread.
+    taken: AtomicUsize,
     /// [`OPEN`] while helpers may come in, plus [`ONE`] for each that is in.
     state: AtomicUsize,
     /// Changes with every job.
@@ -53,6 +58,29 @@ struct Shared {
     asleep: AtomicUsize,
     /// Whether a part has panicked on a helper.
     panicked: AtomicBool,
+}
+
+/// A range of parts, its end in the upper half, on a cache line of its own.
+#[repr(align(64))]
+struct Line(AtomicU64);
+
+impl Line {
+    fn set(&self, range: Range<usize>) {
+        self.0.store(range.start as u64 | (range.end as u64) << 32, Ordering::Relaxed);
+    }
+
+    /// Takes a part from the start of the range, or from its end.
+    fn take(&self, first: bool) -> Option<usize> {
+        let unpack = |range: u64| (range & u64::from(u32::MAX), range >> 32);
+        let rest = |range| match unpack(range) {
+            (start, end) if start >= end => None,
+            (start, end) if first => Some((start + 1) | (end << 32)),
+            (start, end) => Some(start | ((end - 1) << 32)),
+        };
+        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest).ok()?;
+        let (start, end) = unpack(taken);
+        Some(if first { start } else { end - 1 } as usize)
+    }
 }
 
 const OPEN: usize = 1;
@@ -66,8 +94,9 @@ impl Team {
     fn new(helpers: usize) -> Self {
         unsafe fn nothing(_: *const (), _: usize) {}
         let shared: &'static Shared = Box::leak(Box::new(Shared {
-            job: UnsafeCell::new(Job { call: nothing, data: std::ptr::null(), parts: 0 }),
-            begun: AtomicUsize::new(0),
+            job: UnsafeCell::new(Job { call: nothing, data: std::ptr::null() }),
+            ranges: (0..=helpers).map(|_| Line(AtomicU64::new(0))).collect(),
+            taken: AtomicUsize::new(0),
             state: AtomicUsize::new(0),
             epoch: AtomicUsize::new(0),
             asleep: AtomicUsize::new(0),
@@ -90,11 +119,15 @@ impl Team {
             unsafe { (*data.cast::<F>())(number) }
         }
         let shared = self.shared;
-        let job = Job { call: call::<F>, data: std::ptr::from_ref(part).cast(), parts };
+        let job = Job { call: call::<F>, data: std::ptr::from_ref(part).cast() };
         // SAFETY: the lock on the team makes this the only caller, and the one before closed its
         // job and waited until all had left: `state` is 0.
         unsafe { *shared.job.get() = job };
-        shared.begun.store(0, Ordering::Relaxed);
+        let at = |range| parts * range / shared.ranges.len();
+        for (number, range) in shared.ranges.iter().enumerate() {
+            range.set(at(number)..at(number + 1));
+        }
+        shared.taken.store(1, Ordering::Relaxed);
         shared.state.store(OPEN, Ordering::Release);
         shared.epoch.fetch_add(1, Ordering::SeqCst);
         if shared.asleep.load(Ordering::SeqCst) > 0 {
@@ -102,7 +135,7 @@ impl Team {
         }
         // Closes the job whatever happens: `part` must not be called after this function.
         let close = Close(shared);
-        shared.work(job);
+        shared.work(job, 0);
         drop(close);
         if shared.panicked.swap(false, Ordering::Relaxed) {
             panic!("a part of a product panicked");
@@ -122,13 +155,15 @@ impl Drop for Close {
 }
 
 impl Shared {
-    /// Does parts until all have been begun.
-    fn work(&self, job: Job) {
-        loop {
-            let number = self.begun.fetch_add(1, Ordering::Relaxed);
-            if number >= job.parts {
-                return;
-            }
+    /// Does parts until all have been begun, those of range `own` first.
+    fn work(&self, job: Job, own: usize) {
+        let count = self.ranges.len();
+        let next = || {
+            let own_range = self.ranges[own].take(true);
+            own_range
+                .or_else(|| (1..count).find_map(|i| self.ranges[(own + i) % count].take(false)))
+        };
+        while let Some(number) = next() {
             // SAFETY: the job is open, or this thread is in it: its closure is valid.
             unsafe { (job.call)(job.data, number) };
         }
@@ -148,7 +183,8 @@ impl Shared {
             // SAFETY: whoever is in reads a job that is written before it is opened, and not again
             // until all have left.
             let job = unsafe { *self.job.get() };
-            if catch_unwind(AssertUnwindSafe(|| self.work(job))).is_err() {
+            let own = self.taken.fetch_add(1, Ordering::Relaxed) % self.ranges.len();
+            if catch_unwind(AssertUnwindSafe(|| self.work(job, own))).is_err() {
                 self.panicked.store(true, Ordering::Relaxed);
             }
             self.state.fetch_sub(ONE, Ordering::Release);

@@ -61,6 +61,11 @@ impl AsMut<[u16; LANES]> for Halves {
     }
 }
 
+/// Exponent bits of 2^(23−at).
+const fn exponent(at: u32) -> u32 {
+    (127 + 23 - at) << 23
+}
+
 /// Work that is compiled for each level.
 pub(super) trait Kernel {
     /// What it gives.
@@ -82,8 +87,8 @@ pub(super) trait Simd: Copy + Send + Sync {
     const ROWS: usize;
     /// Vectors of weights that go with [`Simd::ROWS`].
     const PANELS: usize;
-    /// Vectors of weights that go with one row.
-    const VECTOR_PANELS: usize;
+    /// Independent sums of one vector that registers allow: a power of two.
+    const CHAINS: usize;
 
     fn splat(self, value: f32) -> Self::F;
     fn load(self, values: &[f32; LANES]) -> Self::F;
@@ -99,8 +104,12 @@ pub(super) trait Simd: Copy + Send + Sync {
     fn load_bf16(self, bits: &[u16; LANES]) -> Self::F;
     /// The first values, each at the place of the next set bit of `mask`; 0 elsewhere.
     fn expand(self, mask: u16, values: Self::F) -> Self::F;
-    /// `2²³ + (word >> shift & mask)` of each word, which is exact below 2²³.
-    fn biased(self, words: Self::I, shift: u32, mask: u32) -> Self::F;
+    /// `2^(23−at) + (word >> at & mask)` of each word, exactly, without a shift: the bits stay where
+    /// they are and become the end of a mantissa. `mask << at` must lie below 2²³.
+    fn biased(self, words: Self::I, at: u32, mask: u32) -> Self::F;
+
+    /// Asks for what lies at an address, which may be any.
+    fn prefetch(self, address: *const u8);
 
     fn splat_i(self, value: i32) -> Self::I;
     fn load_i(self, words: &[u32; LANES]) -> Self::I;
@@ -231,8 +240,10 @@ mod tests {
                 simd.store(value, &mut floats);
                 all.extend(floats.map(f32::to_bits));
             };
-            for shift in 0..31 {
-                keep(simd.biased(a, shift, 255));
+            for (bits, last) in [(2, 21), (4, 19), (8, 15)] {
+                for at in 0..=last {
+                    keep(simd.biased(a, at, (1 << bits) - 1));
+                }
             }
             keep(simd.to_f32(b));
             // Finite values of all magnitudes; their bits are the low ones of the words.

@@ -2,7 +2,7 @@
 
 use std::array;
 
-use super::{LANES, Simd};
+use super::{LANES, Simd, exponent};
 use crate::cpu::convert;
 
 /// See the module.
@@ -22,7 +22,7 @@ impl Simd for Portable {
     // A vector takes four registers of 128 bits; x86 has sixteen of them and other targets more.
     const ROWS: usize = if cfg!(target_arch = "aarch64") { 4 } else { 2 };
     const PANELS: usize = 1;
-    const VECTOR_PANELS: usize = if cfg!(target_arch = "aarch64") { 4 } else { 2 };
+    const CHAINS: usize = if cfg!(target_arch = "aarch64") { 4 } else { 2 };
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F {
@@ -87,9 +87,12 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn biased(self, words: Self::I, shift: u32, mask: u32) -> Self::F {
-        each(|i| f32::from_bits((words[i] >> shift & mask) | 0x4b00_0000))
+    fn biased(self, words: Self::I, at: u32, mask: u32) -> Self::F {
+        each(|i| f32::from_bits(words[i] & (mask << at) | exponent(at)))
     }
+
+    #[inline(always)]
+    fn prefetch(self, _: *const u8) {}
 
     #[inline(always)]
     fn splat_i(self, value: i32) -> Self::I {

@@ -7,7 +7,7 @@
 use std::arch::x86_64::*;
 use std::arch::{asm, is_x86_feature_detected as has};
 
-use super::{Kernel, LANES, Simd};
+use super::{Kernel, LANES, Simd, exponent};
 
 pub(super) fn has_avx2() -> bool {
     has!("avx2") && has!("fma") && has!("f16c") && has!("popcnt") && has!("bmi2")
@@ -66,7 +66,7 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
 
     const ROWS: usize = 8;
     const PANELS: usize = 3;
-    const VECTOR_PANELS: usize = 8;
+    const CHAINS: usize = 8;
 
     #[inline(always)]
     fn splat(self, value: f32) -> __m512 {
@@ -122,13 +122,18 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     }
 
     #[inline(always)]
-    fn biased(self, words: __m512i, shift: u32, mask: u32) -> __m512 {
+    fn biased(self, words: __m512i, at: u32, mask: u32) -> __m512 {
         unsafe {
-            let (mask, bias) = (_mm512_set1_epi32(mask as i32), _mm512_set1_epi32(0x4b00_0000));
-            // (shifted and mask) or bias
-            let shifted = _mm512_srlv_epi32(words, _mm512_set1_epi32(shift as i32));
-            _mm512_castsi512_ps(_mm512_ternarylogic_epi32::<0xea>(shifted, mask, bias))
+            let mask = _mm512_set1_epi32((mask << at) as i32);
+            let exponent = _mm512_set1_epi32(exponent(at) as i32);
+            // (words and mask) or exponent
+            _mm512_castsi512_ps(_mm512_ternarylogic_epi32::<0xea>(words, mask, exponent))
         }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, address: *const u8) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
 
     #[inline(always)]
@@ -258,7 +263,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
 
     const ROWS: usize = 4;
     const PANELS: usize = 1;
-    const VECTOR_PANELS: usize = 4;
+    const CHAINS: usize = 4;
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F {
@@ -342,15 +347,20 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
 
     #[inline(always)]
-    fn biased(self, words: Self::I, shift: u32, mask: u32) -> Self::F {
-        let [low, high] = self.field(words, shift, mask);
+    fn biased(self, words: Self::I, at: u32, mask: u32) -> Self::F {
         unsafe {
-            let bias = _mm256_set1_epi32(0x4b00_0000);
+            let mask = _mm256_set1_epi32((mask << at) as i32);
+            let exponent = _mm256_set1_epi32(exponent(at) as i32);
             [
-                _mm256_castsi256_ps(_mm256_or_si256(low, bias)),
-                _mm256_castsi256_ps(_mm256_or_si256(high, bias)),
+                _mm256_castsi256_ps(_mm256_or_si256(_mm256_and_si256(words[0], mask), exponent)),
+                _mm256_castsi256_ps(_mm256_or_si256(_mm256_and_si256(words[1], mask), exponent)),
             ]
         }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, address: *const u8) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
 
     #[inline(always)]
