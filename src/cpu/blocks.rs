@@ -30,6 +30,9 @@ pub(super) struct Shape {
     pub cost: usize,
     /// Panels that are worth computing together.
     pub group: usize,
+    /// Rows that are worth computing together, 8 or more of them: many where weights are decoded
+    /// for each part.
+    pub row_group: usize,
 }
 
 /// Cost below which threads cost more than they save: about 20 µs.
@@ -37,11 +40,9 @@ const PARALLEL_FROM: usize = 1 << 21;
 /// Cost of a part that is worth handing out.
 const PART_FROM: usize = 1 << 19;
 /// Rows of a part, at most: their inputs should stay in the second cache.
-const ROWS: usize = 128;
+pub(super) const ROWS: usize = 128;
 /// Vectors of sums of a part, at most: they should stay in the second cache.
 const SUMS: usize = 1024;
-/// Rows that are worth computing together.
-const ROW_GROUP: usize = 8;
 
 impl Shape {
     fn panels(&self) -> usize {
@@ -59,12 +60,12 @@ impl Shape {
         // A few parts a thread, so that a thread that starts late does not hold up the rest.
         let wanted = (threads * 8).min(self.cost / PART_FROM).max(1);
         let (by_row, groups) = (self.batch.div_ceil(rows), panels.div_ceil(group));
-        if by_row * groups >= wanted.min(threads * 2) {
+        if by_row * groups >= wanted.min(threads * 2) || self.batch <= self.row_group {
             let by_panel = wanted.div_ceil(by_row).min(groups);
             (rows, span.min(panels.div_ceil(by_panel).next_multiple_of(group)))
         } else {
             // Few outputs: the rows are divided instead.
-            let rows = self.batch.div_ceil(wanted).next_multiple_of(ROW_GROUP);
+            let rows = self.batch.div_ceil(wanted).next_multiple_of(self.row_group);
             (rows.min(ROWS), panels.min(SUMS / ROWS / group * group))
         }
     }
@@ -82,7 +83,7 @@ impl Shape {
         if out.is_empty() {
             return;
         }
-        let threads = if self.cost < PARALLEL_FROM { 1 } else { rayon::current_num_threads() };
+        let threads = threads(self.cost);
         let panels = self.panels();
         let (rows, span) = self.part(threads);
         let across = panels.div_ceil(span);
@@ -101,14 +102,24 @@ impl Shape {
                 unsafe { target.write(row * outputs + columns.start, values) };
             }
         };
-        let parts = batch.div_ceil(rows) * across;
-        if threads == 1 || parts == 1 {
-            (0..parts).for_each(part);
-        } else if rayon::current_thread_index().is_some() {
-            (0..parts).into_par_iter().with_max_len(1).for_each(part);
-        } else {
-            team::run(parts, &part);
-        }
+        share(threads, batch.div_ceil(rows) * across, &part);
+    }
+}
+
+/// Threads that are worth starting for work of this cost.
+pub(super) fn threads(cost: usize) -> usize {
+    if cost < PARALLEL_FROM { 1 } else { rayon::current_num_threads() }
+}
+
+/// Runs `part` for each number below `parts`.
+pub(super) fn share(threads: usize, parts: usize, part: &(impl Fn(usize) + Sync + Send)) {
+    if threads == 1 || parts == 1 {
+        (0..parts).for_each(part);
+    } else if rayon::current_thread_index().is_some() {
+        // This is one of several threads that share some other work.
+        (0..parts).into_par_iter().with_max_len(1).for_each(part);
+    } else {
+        team::run(parts, part);
     }
 }
 

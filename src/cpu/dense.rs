@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::blocks::Finish;
 use super::convert;
-use super::product::{self, Panels, fill_panels, multiply};
+use super::product::{self, Panels, fill_panels, multiply, prefetch, total};
 use super::simd::{Floats, Halves, LANES, Level, Simd};
 use crate::scheme::Activation;
 use crate::tensor::{FloatType, Matrix};
@@ -180,6 +180,7 @@ impl<E: Element> Panels for Of<E> {
         }
         let buffer = &mut buffer[..vectors.len()];
         for (vector, to) in vectors.iter().zip(buffer.iter_mut()) {
+            prefetch(simd, vector);
             simd.store(E::load(simd, vector.as_ref()), &mut to.0);
         }
         buffer
@@ -232,18 +233,39 @@ impl Panels for Matrix<'_> {
         buffer
     }
 
+    /// Row by row, without transposing.
     #[inline(always)]
     fn vector<S: Simd>(&self, simd: S, panel: usize, x: &[f32]) -> S::F {
-        let mut sum = simd.splat(0.0);
-        let mut buffer = [Floats::zeroed(); Self::BLOCK];
-        let mut start = 0;
-        while start < x.len() {
-            let block = start..x.len().min(start + Self::BLOCK);
-            let tile = self.tile(simd, panel, block.clone(), &mut buffer);
-            let [[products]] = multiply::<S, F32, 1, 1>(simd, [&x[block.clone()]], [tile]);
-            sum = simd.add(sum, products);
-            start = block.end;
+        let size = self.float.size();
+        let mut sums = [0.0; LANES];
+        let mut values = [0.0; Self::BLOCK];
+        let first = panel * LANES;
+        for (sum, row) in sums.iter_mut().zip(first..self.rows.min(first + LANES)) {
+            let row = &self.data[row * self.cols * size..][..self.cols * size];
+            for (x, row) in x.chunks(Self::BLOCK).zip(row.chunks(Self::BLOCK * size)) {
+                let values = &mut values[..x.len()];
+                convert::decode(self.float, row, values);
+                *sum += dot(simd, x, values);
+            }
         }
-        sum
+        simd.load(&sums)
     }
+}
+
+/// Σ a·b.
+#[inline(always)]
+fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
+    let (a, a_rest) = a.as_chunks::<LANES>();
+    let (b, b_rest) = b.as_chunks::<LANES>();
+    // Several sums, so that an addition need not wait for the one before it.
+    let mut sums = [simd.splat(0.0); 4];
+    for (a, b) in a.chunks(4).zip(b.chunks(4)) {
+        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum = simd.mul_add(simd.load(a), simd.load(b), *sum);
+        }
+    }
+    let mut lanes = [0.0; LANES];
+    simd.store(total(simd, &mut sums), &mut lanes);
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+    lanes.iter().sum::<f32>() + rest
 }

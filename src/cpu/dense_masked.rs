@@ -134,7 +134,6 @@ impl<E: Element> Of<E> {
     #[inline(always)]
     fn next<S: Simd>(&self, simd: S, mask: u16, place: &mut usize) -> S::F {
         let values = self.values[*place..].first_chunk().expect("sixteen more than are kept");
-        prefetch(simd, values);
         *place += mask.count_ones() as usize;
         simd.expand(mask, E::load(simd, values))
     }
@@ -181,8 +180,11 @@ impl<E: Element> Panels for Of<E> {
         let mut place = self.start(panel, inputs.start);
         let masks = &self.masks(panel)[inputs];
         let buffer = &mut buffer[..masks.len()];
-        for (mask, to) in masks.iter().zip(buffer.iter_mut()) {
-            simd.store(self.next(simd, *mask, &mut place), &mut to.0);
+        for (masks, buffer) in masks.chunks(4).zip(buffer.chunks_mut(4)) {
+            prefetch(simd, &self.values[place]);
+            for (mask, to) in masks.iter().zip(buffer) {
+                simd.store(self.next(simd, *mask, &mut place), &mut to.0);
+            }
         }
         buffer
     }
@@ -198,6 +200,7 @@ impl<E: Element> Panels for Of<E> {
         let (masks, masks_rest) = self.masks(panel).as_chunks::<4>();
         let (inputs, inputs_rest) = x.as_chunks::<4>();
         for (masks, x) in masks.iter().zip(inputs) {
+            prefetch(simd, &self.values[place]);
             for i in 0..4 {
                 let weights = self.next(simd, masks[i], &mut place);
                 sums[i] = simd.mul_add(simd.splat(x[i]), weights, sums[i]);

@@ -263,6 +263,7 @@ impl<const BITS: u32> Panels for Coded<'_, BITS> {
             let mut whole = body.chunks_exact_mut(Self::PER_WORD);
             let mut number = 0;
             for to in whole.by_ref() {
+                prefetch(simd, &words[number]);
                 let word = simd.load_i(&words[number].0);
                 number += 1;
                 for i in 0..Self::PER_WORD {

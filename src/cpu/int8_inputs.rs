@@ -12,10 +12,10 @@
 #![expect(clippy::needless_range_loop, reason = "registers have numbers")]
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
-use super::blocks::{Finish, Shape};
+use super::blocks::{Finish, Shape, share, threads};
 use super::dense_packed::PackedPanels;
-use super::product::prefetch;
 use super::simd::{Floats, Kernel, Level, Simd, Words};
 use crate::scheme::Bits;
 
@@ -96,28 +96,42 @@ impl Rows {
         let (inputs, segments) = (weights.inputs, weights.segments());
         let rows = x.len() / inputs;
         let segment_words = weights.segment_words() * weights.per_word() / 4;
+        let row_words = segments * segment_words;
         let mut result = Self {
-            codes: vec![0; rows * segments * segment_words],
+            codes: vec![0; rows * row_words],
             sums: vec![0; rows * segments],
-            scales: vec![],
+            scales: vec![0.0; rows],
             segment_words,
             segments,
         };
-        let mut row_codes = vec![0; inputs];
-        let targets = result.codes.chunks_exact_mut(segments * segment_words);
-        let targets = targets.zip(result.sums.chunks_exact_mut(segments));
-        for (x, (words, sums)) in x.chunks_exact(inputs).zip(targets) {
-            result.scales.push(quantize_at(level, x, &mut row_codes));
-            let words = words.chunks_exact_mut(segment_words).zip(sums);
-            for ((words, sum), codes) in words.zip(row_codes.chunks(weights.segment_len)) {
-                let bytes: &mut [i8] = bytemuck::cast_slice_mut(words);
-                bytes[..codes.len()].copy_from_slice(codes);
-                *sum = codes.iter().map(|code| i32::from(*code)).sum();
+        let parts =
+            x.chunks(PART_ROWS * inputs).zip(result.codes.chunks_mut(PART_ROWS * row_words));
+        let parts = parts.zip(result.sums.chunks_mut(PART_ROWS * segments));
+        let parts = parts.zip(result.scales.chunks_mut(PART_ROWS));
+        let parts: Vec<_> = parts.map(Mutex::new).collect();
+        // Each number comes once, so nobody waits for a lock.
+        share(threads(x.len() * 4), parts.len(), &|number| {
+            let mut part = parts[number].lock().unwrap_or_else(PoisonError::into_inner);
+            let (((x, codes), sums), scales) = &mut *part;
+            let mut row_codes = vec![0; inputs];
+            let targets = codes.chunks_exact_mut(row_words).zip(sums.chunks_exact_mut(segments));
+            let targets = targets.zip(scales.iter_mut());
+            for (x, ((words, sums), scale)) in x.chunks_exact(inputs).zip(targets) {
+                *scale = quantize_at(level, x, &mut row_codes);
+                let words = words.chunks_exact_mut(segment_words).zip(sums);
+                for ((words, sum), codes) in words.zip(row_codes.chunks(weights.segment_len)) {
+                    bytemuck::cast_slice_mut(words)[..codes.len()].copy_from_slice(codes);
+                    *sum = codes.iter().map(|code| i32::from(*code)).sum();
+                }
             }
-        }
+        });
+        drop(parts);
         result
     }
 }
+
+/// Rows that are rounded together.
+const PART_ROWS: usize = 16;
 
 /// act(X · Wᵀ + b) with inputs rounded row by row: `x` is `[batch, inputs]`, `out`
 /// `[batch, outputs]`.
@@ -129,7 +143,8 @@ pub(super) fn run(weights: &PackedPanels, x: &[f32], finish: Finish<'_>, out: &m
     let batch = out.len() / outputs;
     assert_eq!(x.len(), batch * inputs);
     let cost = batch * outputs * inputs / 4 + size_of_val(&weights.words[..]);
-    let shape = Shape { batch, outputs, cost, group: if batch == 1 { 8 } else { 3 } };
+    let group = if batch == 1 { 8 } else { 3 };
+    let shape = Shape { batch, outputs, cost, group, row_group: 8 };
     if inputs == 0 {
         return shape.run(finish, out, |_, _, _| {});
     }
@@ -254,9 +269,6 @@ impl<const BITS: u32> Part<'_, BITS> {
         for word in 0..words {
             let mut loaded = [simd.splat_i(0); P];
             for p in 0..P {
-                if M == 1 {
-                    prefetch(simd, &weights[p][word]);
-                }
                 loaded[p] = simd.load_i(&weights[p][word].0);
             }
             for i in 0..per_word {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytemuck::Zeroable;
 
-use super::blocks::{Finish, Shape};
+use super::blocks::{Finish, ROWS, Shape};
 use super::dense::{Element, F32};
 use super::simd::{Floats, Kernel, LANES, Simd};
 
@@ -38,7 +38,7 @@ pub(super) trait Panels: Sync {
 }
 
 /// act(X · Wᵀ + b): `x` is `[batch, inputs]`, `out` `[batch, outputs]`.
-pub(super) fn run(weights: &impl Panels, x: &[f32], finish: Finish<'_>, out: &mut [f32]) {
+pub(super) fn run<W: Panels>(weights: &W, x: &[f32], finish: Finish<'_>, out: &mut [f32]) {
     let (inputs, outputs) = (weights.inputs(), weights.outputs());
     let batch = out.len().checked_div(outputs).unwrap_or(0);
     if out.is_empty() {
@@ -46,8 +46,9 @@ pub(super) fn run(weights: &impl Panels, x: &[f32], finish: Finish<'_>, out: &mu
     }
     assert_eq!(x.len(), batch * inputs);
     let cost = batch * outputs * inputs + weights.bytes();
-    let shape = Shape { batch, outputs, cost, group: if batch == 1 { 1 } else { 3 } };
-    shape.run(finish, out, |rows, span, sums| {
+    let group = if batch == 1 { 1 } else { 3 };
+    let row_group = if W::DECODED { ROWS } else { 8 };
+    Shape { batch, outputs, cost, group, row_group }.run(finish, out, |rows, span, sums| {
         let x = &x[rows.start * inputs..rows.end * inputs];
         finish.level.run(Part { weights, x, single: batch == 1, span, sums });
     });
