@@ -129,7 +129,7 @@ impl Finish<'_> {
         if let Some(bias) = self.bias {
             values.iter_mut().zip(&bias[columns]).for_each(|(value, bias)| *value += bias);
         }
-        activation::apply_at(self.level, self.activation, values);
+        activation::apply(self.activation, values);
     }
 }
 
