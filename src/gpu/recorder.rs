@@ -34,6 +34,11 @@ impl Recorder {
         Self { gpu, commands: vec![], uploads: vec![], downloads: vec![], timed }
     }
 
+    /// The device that it is for.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
     /// Measures the device time from the first dispatch to the last, where the adapter can.
     pub fn timed(&mut self) {
         self.timed = self.gpu.has_timestamps();
@@ -94,7 +99,7 @@ impl Recorder {
     /// A [`DeviceError`] where the pipeline cannot be made or the grid is too large.
     pub fn dispatch(
         &mut self,
-        kernel: &Kernel,
+        kernel: &Kernel<'_>,
         bindings: &[&Buffer],
         params: &[(&'static str, u32)],
         items: u64,
@@ -113,7 +118,11 @@ impl Recorder {
     ///
     /// # Panics
     /// In debug builds, where the names are not those of the shader.
-    pub fn params(&mut self, kernel: &Kernel, params: &[(&'static str, u32)]) -> Result<Buffer> {
+    pub fn params(
+        &mut self,
+        kernel: &Kernel<'_>,
+        params: &[(&'static str, u32)],
+    ) -> Result<Buffer> {
         #[cfg(debug_assertions)]
         {
             let names: Vec<_> = params.iter().map(|p| p.0.to_owned()).collect();
@@ -131,7 +140,7 @@ impl Recorder {
     /// As [`Recorder::dispatch`].
     pub fn dispatch_at(
         &mut self,
-        kernel: &Kernel,
+        kernel: &Kernel<'_>,
         bindings: &[(u32, &Buffer)],
         items: u64,
         per_workgroup: u64,

@@ -214,8 +214,9 @@ fn activation_bound(activation: Activation, z: f64, error: f64) -> f64 {
     }
 }
 
-/// Shapes where kernels go wrong: nothing, one, around the tiles, not multiples of eight, primes.
-const SHAPES: [(usize, usize, usize); 14] = [
+/// Shapes where kernels go wrong: nothing, one, around the tiles, not multiples of eight, primes,
+/// several tiles of 128, few outputs of many inputs.
+const SHAPES: [(usize, usize, usize); 17] = [
     (0, 3, 5),
     (1, 0, 5),
     (1, 5, 0),
@@ -227,9 +228,12 @@ const SHAPES: [(usize, usize, usize); 14] = [
     (5, 63, 16),
     (8, 8, 8),
     (9, 17, 31),
+    (33, 5, 130),
     (63, 65, 40),
     (65, 129, 137),
     (70, 9, 257),
+    (131, 130, 23),
+    (6, 35, 1100),
 ];
 
 const ACTIVATIONS: [Activation; 8] = [
@@ -243,12 +247,19 @@ const ACTIVATIONS: [Activation; 8] = [
     Activation::LeakyRelu(0.2),
 ];
 
-/// Every shape with every variant, each with the next activation.
-fn all(weights: impl Fn(usize, usize, usize) -> Weights, kinds: usize) -> Vec<Case> {
+/// Every shape with the variants, each with the next activation. How weights are read and how the
+/// work is shared are apart in the shaders, so kinds of weights that are `full` meet every variant,
+/// and the others one of each entry point.
+fn all(
+    weights: impl Fn(usize, usize, usize) -> Weights,
+    kinds: usize,
+    full: impl Fn(usize) -> bool,
+) -> Vec<Case> {
     let mut cases = vec![];
     for kind in 0..kinds {
+        let variants = if full(kind) { &Variant::ALL[..] } else { &EACH_ENTRY[..] };
         for (number, (batch, rows, cols)) in SHAPES.into_iter().enumerate() {
-            for (place, variant) in Variant::ALL.into_iter().enumerate() {
+            for (place, variant) in variants.iter().enumerate() {
                 let at = number + place * 3 + kind * 5;
                 let layer = Layer {
                     weights: weights(kind, rows, cols),
@@ -256,7 +267,7 @@ fn all(weights: impl Fn(usize, usize, usize) -> Weights, kinds: usize) -> Vec<Ca
                     rows,
                     cols,
                     activation: ACTIVATIONS[at % ACTIVATIONS.len()],
-                    variant: Some(variant),
+                    variant: Some(*variant),
                     bias: at % 3 != 0,
                 };
                 cases.push(case(layer, "layer"));
@@ -266,12 +277,29 @@ fn all(weights: impl Fn(usize, usize, usize) -> Weights, kinds: usize) -> Vec<Ca
     cases
 }
 
+const EACH_ENTRY: [Variant; 3] = [Variant::Tile32, Variant::Direct, Variant::Vector];
+
 pub(super) fn dense_cases() -> Vec<Case> {
-    all(|kind, rows, cols| Weights::dense(FloatType::ALL[kind], rows, cols), 3)
+    let weights = |kind: usize, rows, cols| Weights::dense(FloatType::ALL[kind], rows, cols);
+    let mut cases = all(weights, 3, |kind| kind == 0);
+    // More than 65 535 workgroups.
+    let (rows, cols) = (262_149, 1);
+    let layer = Layer {
+        weights: Weights::dense(FloatType::F32, rows, cols),
+        batch: 1,
+        rows,
+        cols,
+        activation: Activation::Identity,
+        variant: Some(Variant::Vector),
+        bias: true,
+    };
+    cases.push(case(layer, "fold"));
+    cases
 }
 
 pub(super) fn masked_cases() -> Vec<Case> {
-    all(|kind, rows, cols| Weights::masked(FloatType::ALL[kind], rows, cols), 3)
+    let weights = |kind: usize, rows, cols| Weights::masked(FloatType::ALL[kind], rows, cols);
+    all(weights, 3, |kind| kind == 0)
 }
 
 fn schemes() -> Vec<QuantScheme> {
@@ -292,7 +320,8 @@ fn schemes() -> Vec<QuantScheme> {
 
 pub(super) fn packed_cases() -> Vec<Case> {
     let schemes = schemes();
-    all(|kind, rows, cols| Weights::packed(schemes[kind], rows, cols), schemes.len())
+    let full = |kind: usize| schemes[kind] == scheme(Bits::Four, Granularity::Group(32));
+    all(|kind, rows, cols| Weights::packed(schemes[kind], rows, cols), schemes.len(), full)
 }
 
 /// A square layer of about `weights` weights, for one row of input.
