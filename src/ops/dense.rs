@@ -44,32 +44,36 @@ pub fn dense_with(
 /// Records a layer of `f32` weights without activation: `weights` `[outputs, stride(inputs)]`,
 /// `bias` `[outputs]`, `x` `[batch, stride(inputs)]` and the result `[batch, stride(outputs)]`, all
 /// padded with zeros. For weights in a buffer that something else changes, as training does.
-///
-/// # Errors
-/// A device error.
-pub fn record_f32(
+pub(super) fn record_f32(
     recorder: &mut Recorder,
-    [weights, bias, x, results]: [&Buffer; 4],
-    (batch, inputs, outputs): (usize, usize, usize),
+    buffers: [&Buffer; 4],
+    sizes: (usize, usize, usize),
     software: bool,
 ) -> Result<()> {
+    let product = row_major(buffers, sizes);
+    product.record(recorder, Variant::usual(product.form, product.shape, software))
+}
+
+/// The product that [`record_f32`] records.
+pub(super) fn row_major<'a>(
+    [weights, bias, x, results]: [&'a Buffer; 4],
+    (batch, inputs, outputs): (usize, usize, usize),
+) -> Product<'a> {
     let (stride, fours) = (linear::stride(outputs), linear::stride(inputs) / 4);
-    let shape = Shape { batch, outputs: stride, fours };
-    let product = Product {
+    Product {
         form: Form::RowMajor,
         weights: std::slice::from_ref(weights),
         bias,
         x,
         results,
-        shape,
+        shape: Shape { batch, outputs: stride, fours },
         units: fours,
         outputs,
         first_output: 0,
         stride,
         activation: Activation::Identity,
         params: &[],
-    };
-    product.record(recorder, Variant::usual(Form::RowMajor, shape, software))
+    }
 }
 
 /// Takes weights to a GPU, rows padded to whole eights.

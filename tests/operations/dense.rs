@@ -27,50 +27,6 @@ fn a_layer_by_hand() {
     }
 }
 
-/// Weights in a buffer that is not the layer's, row by row, as training keeps them.
-#[test]
-fn a_layer_of_a_buffer() {
-    use tensorpress::gpu::GpuOptions;
-    use tensorpress::ops::Backend;
-    use tensorpress::ops::dense::{bound, record_f32};
-    use tensorpress::ops::linear::{pad, stride};
-
-    let (batch, inputs, outputs) = (70, 37, 9);
-    let value = |i: usize| (i * 7919 % 1009) as f32 / 500.0 - 1.0;
-    let floats = |count: usize, from: usize| (from..from + count).map(value).collect::<Vec<_>>();
-    let (x, w, b) = (floats(batch * inputs, 0), floats(outputs * inputs, 5), floats(outputs, 9));
-    let Backend::Gpu(gpu) = super::gpu(GpuOptions::default()) else { panic!("no GPU") };
-    for (software, batch) in [(true, batch), (false, batch), (false, 3), (true, 1)] {
-        let mut recorder = gpu.recorder();
-        let mut upload = |data: &[f32]| recorder.upload(bytemuck::cast_slice(data)).expect("up");
-        let buffers = [
-            upload(&pad(&w, outputs, inputs)),
-            upload(&b),
-            upload(&pad(&x[..batch * inputs], batch, inputs)),
-            upload(&vec![f32::NAN; batch * stride(outputs)]),
-        ];
-        record_f32(&mut recorder, buffers.each_ref(), (batch, inputs, outputs), software)
-            .expect("records");
-        recorder.download(&buffers[3], batch * stride(outputs) * 4).expect("records");
-        let y = super::f32_values(&recorder.run().expect("runs").downloads[0]);
-        for (row, y) in y.chunks(stride(outputs)).enumerate() {
-            let x = &x[row * inputs..][..inputs];
-            for (output, y) in y.iter().enumerate() {
-                if output >= outputs {
-                    assert_eq!(*y, 0.0, "padding");
-                    continue;
-                }
-                let terms = x.iter().zip(&w[output * inputs..]);
-                let terms = terms.map(|(x, w)| f64::from(*x) * f64::from(*w));
-                let terms: Vec<f64> = terms.chain([f64::from(b[output])]).collect();
-                let error = f64::from(*y) - terms.iter().sum::<f64>();
-                let magnitudes = terms.iter().map(|term| term.abs()).sum();
-                assert!(error.abs() <= bound(inputs + 1, magnitudes), "{batch} {row} {output}");
-            }
-        }
-    }
-}
-
 /// Far from zero nothing overflows: NaN would spread through a network.
 #[test]
 fn activations_far_from_zero() {

@@ -8,15 +8,19 @@ use crate::cpu;
 use crate::cpu::bitmask::Bitmask;
 use crate::cpu::dense_masked::MaskedWeights;
 use crate::cpu::dense_packed::PackedWeights;
-use crate::ops::dense::bound;
-use crate::ops::linear::{LayerWeights, Linear, Variant};
-use crate::ops::segment_count;
+use crate::error::Result;
+use crate::gpu::Gpu;
+use crate::ops::dense::{self, bound};
+use crate::ops::linear::{self, LayerWeights, Linear, Variant};
+use crate::ops::{Backend, segment_count, words};
 use crate::scheme::{Activation, Bits, Cut, Granularity, QuantParams, QuantScheme};
 use crate::tensor::{FloatType, Matrix};
 
-/// Weights in one of the three forms.
+/// Weights in one of the forms.
 pub(super) enum Weights {
     Dense(FloatType, Vec<u8>),
+    /// `f32` that a GPU reads as they are, row after row.
+    RowMajor(Vec<u8>),
     Packed(QuantScheme, QuantParams, Vec<u32>),
     Masked(FloatType, Bitmask),
 }
@@ -68,6 +72,9 @@ impl Weights {
             Self::Dense(float, data) => {
                 LayerWeights::Dense(Matrix { float: *float, rows, cols, data })
             }
+            Self::RowMajor(data) => {
+                LayerWeights::Dense(Matrix { float: FloatType::F32, rows, cols, data })
+            }
             Self::Packed(scheme, params, words) => {
                 LayerWeights::Packed(PackedWeights { words, rows, cols, params, scheme })
             }
@@ -84,6 +91,7 @@ impl Weights {
         };
         match self {
             Self::Dense(float, data) => floats(*float, data),
+            Self::RowMajor(data) => floats(FloatType::F32, data),
             Self::Masked(float, mask) => floats(*float, &cpu::bitmask::decode(*float, mask, cols)),
             Self::Packed(scheme, params, words) => {
                 let codes = cpu::pack::unpack(words, cols, scheme.bits);
@@ -104,7 +112,7 @@ impl Weights {
 
     fn bytes(&self) -> u64 {
         match self {
-            Self::Dense(_, data) => data.len() as u64,
+            Self::Dense(_, data) | Self::RowMajor(data) => data.len() as u64,
             Self::Packed(_, params, words) => 4 * (words.len() + params.scale.len()) as u64,
             Self::Masked(_, mask) => (mask.compressed.len() + mask.bitmask.len()) as u64,
         }
@@ -115,6 +123,7 @@ pub(super) fn case(layer: Layer, name: &str) -> Case {
     let Layer { batch, rows, cols, activation, variant, bias, weights } = layer;
     let form = match &weights {
         Weights::Dense(float, _) => format!("{float:?}"),
+        Weights::RowMajor(_) => "F32".to_owned(),
         Weights::Packed(scheme, ..) => format!("{scheme:?}"),
         Weights::Masked(float, _) => format!("masked {float:?}"),
     };
@@ -136,9 +145,16 @@ pub(super) fn case(layer: Layer, name: &str) -> Case {
         work,
         run: Box::new(move |backend| {
             let (weights, x, b) = &*shared;
-            let b = bias.then_some(&b[..]);
-            let layer = Linear::new(backend, weights.as_layer(rows, cols), b, activation)?;
-            let y = layer.run(backend, x, batch, variant)?;
+            let y = match (weights, backend, variant) {
+                (Weights::RowMajor(w), Backend::Gpu(gpu), Some(variant)) => {
+                    row_major(gpu, [bytemuck::cast_slice(w), b, x], (batch, cols, rows), variant)?
+                }
+                _ => {
+                    let b = bias.then_some(&b[..]);
+                    let layer = Linear::new(backend, weights.as_layer(rows, cols), b, activation)?;
+                    layer.run(backend, x, batch, variant)?
+                }
+            };
             Ok(Output { parts: vec![("y", bytemuck::cast_slice(&y).to_vec())] })
         }),
         reference: Some(Box::new(move || {
@@ -163,6 +179,27 @@ pub(super) fn case(layer: Layer, name: &str) -> Case {
             vec![Reference { part: "y", values, bounds }]
         })),
     }
+}
+
+/// X · Wᵀ + b from buffers, as training records it: weights `[outputs, inputs]`, bias, X.
+fn row_major(
+    gpu: &Gpu,
+    [weights, bias, x]: [&[f32]; 3],
+    (batch, inputs, outputs): (usize, usize, usize),
+    variant: Variant,
+) -> Result<Vec<f32>> {
+    let stride = linear::stride(outputs);
+    let mut recorder = gpu.recorder();
+    let mut upload = |values: &[f32]| recorder.upload(bytemuck::cast_slice(values));
+    let weights = upload(&linear::pad(weights, outputs, inputs))?;
+    let (bias, x) = (upload(bias)?, upload(&linear::pad(x, batch, inputs))?);
+    let results = recorder.storage((batch * stride * 4) as u64)?;
+    let product = dense::row_major([&weights, &bias, &x, &results], (batch, inputs, outputs));
+    product.record(&mut recorder, variant)?;
+    recorder.download(&results, batch * stride * 4)?;
+    let padded = words(&recorder.run()?.downloads[0]);
+    let rows = padded.chunks(stride).flat_map(|row| &row[..outputs]);
+    Ok(rows.map(|bits| f32::from_bits(*bits)).collect())
 }
 
 /// The activation in f64.
@@ -236,7 +273,7 @@ const SHAPES: [(usize, usize, usize); 17] = [
     (6, 35, 1100),
 ];
 
-const ACTIVATIONS: [Activation; 8] = [
+pub(super) const ACTIVATIONS: [Activation; 8] = [
     Activation::Identity,
     Activation::Relu,
     Activation::Gelu,
@@ -282,6 +319,14 @@ const EACH_ENTRY: [Variant; 3] = [Variant::Tile32, Variant::Direct, Variant::Vec
 pub(super) fn dense_cases() -> Vec<Case> {
     let weights = |kind: usize, rows, cols| Weights::dense(FloatType::ALL[kind], rows, cols);
     let mut cases = all(weights, 3, |kind| kind == 0);
+    for (number, (batch, rows, cols)) in SHAPES.into_iter().enumerate().skip(3) {
+        let variant = Variant::ALL[number % Variant::ALL.len()];
+        let weights = Weights::RowMajor(gaussian(FloatType::F32, rows * cols, 14));
+        let activation = Activation::Identity;
+        let (variant, bias) = (Some(variant), true);
+        let layer = Layer { weights, batch, rows, cols, activation, variant, bias };
+        cases.push(case(layer, "row major"));
+    }
     // More than 65 535 workgroups.
     let (rows, cols) = (262_149, 1);
     let layer = Layer {
