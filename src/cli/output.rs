@@ -56,13 +56,20 @@ pub(super) fn table(header: &[impl AsRef<str>], left: usize, rows: Vec<Vec<Strin
         table.set_content_arrangement(ContentArrangement::Disabled);
         table.force_no_tty();
     }
-    table.set_header(header.iter().map(AsRef::as_ref));
+    if !header.is_empty() {
+        table.set_header(header.iter().map(AsRef::as_ref));
+    }
     table.add_rows(rows.into_iter().map(|row| row.into_iter().map(Cell::new)));
     for column in table.column_iter_mut().skip(left) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     let lines = table.lines().map(|line| line.trim_end().to_owned() + "\n");
     lines.collect()
+}
+
+/// Lines in columns, without a header.
+pub(super) fn lines(rows: Vec<Vec<String>>) -> String {
+    table(&[""; 0], usize::MAX, rows)
 }
 
 /// "1.5 MB": decimal units, as disks are sold.

@@ -1,13 +1,20 @@
 //! The program as a user runs it.
 
+#[path = "../common/arrays.rs"]
+mod arrays;
 #[path = "../common/command.rs"]
 mod command;
+#[path = "../common/digits.rs"]
+mod digits;
 #[path = "../common/files.rs"]
 mod files;
 #[path = "../common/raw.rs"]
 mod raw;
 
 mod bad_input;
+mod described;
 mod faults;
+mod networks;
 mod output;
 mod same_bytes;
+mod sweep;

@@ -1,10 +1,14 @@
 //! Training steps made of operations: gradients against central differences, weights against Keras,
 //! and the same bytes again.
 
+#[path = "../common/files.rs"]
+mod files;
+
 mod chain;
 mod determinism;
 mod gradients;
 mod keras;
+mod run;
 
 use std::sync::OnceLock;
 
