@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Pod;
 
 use super::blocks::Finish;
 use super::convert;
-use super::product::{self, Panels, fill_panels, multiply, prefetch, total};
+use super::product::{self, Panels, fill_panels, multiply, prefetch, room, total};
 use super::simd::{Floats, Halves, LANES, Level, Simd};
 use crate::scheme::Activation;
 use crate::tensor::{FloatType, Matrix};
@@ -131,7 +131,7 @@ struct Of<E: Element> {
 impl<E: Element> Of<E> {
     fn new<const SIZE: usize>(weights: Matrix<'_>, load: fn([u8; SIZE]) -> E::Bits) -> Self {
         let Matrix { rows: outputs, cols: inputs, data, .. } = weights;
-        let mut vectors = vec![E::Vector::zeroed(); outputs.div_ceil(LANES) * inputs];
+        let mut vectors: Vec<E::Vector> = room(outputs.div_ceil(LANES) * inputs);
         let (data, _) = data.as_chunks::<SIZE>();
         fill_panels(outputs, &mut vectors, inputs, |rows, vectors| {
             for (lane, row) in rows.enumerate() {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::bitmask::Bitmask;
 use super::blocks::Finish;
 use super::dense::{BF16, Element, F16, F32};
-use super::product::{self, Panels, fill_panels, prefetch, total};
+use super::product::{self, Panels, fill_panels, prefetch, room, total};
 use super::simd::{Floats, LANES, Level, Simd};
 use crate::scheme::Activation;
 use crate::tensor::FloatType;
@@ -83,7 +83,7 @@ impl<E: Element> Of<E> {
         let MaskedWeights { mask, cols: inputs, .. } = *weights;
         let outputs = mask.row_offsets.len();
         let panels = outputs.div_ceil(LANES);
-        let mut masks = vec![0_u16; panels * inputs];
+        let mut masks: Vec<u16> = room(panels * inputs);
         fill_panels(outputs, &mut masks, inputs, |rows, masks| {
             for (lane, row) in rows.enumerate() {
                 for_each_kept(mask, inputs, row, |col| masks[col] |= 1 << lane);
@@ -98,8 +98,7 @@ impl<E: Element> Of<E> {
                 kept += block.iter().map(|mask| mask.count_ones() as usize).sum::<usize>();
             }
         }
-        let zero: E::Bits = bytemuck::Zeroable::zeroed();
-        let mut values = vec![zero; kept + LANES];
+        let mut values: Vec<E::Bits> = room(kept + LANES);
         let (compressed, _) = mask.compressed.as_chunks::<SIZE>();
         let mut places = vec![0; inputs];
         for (panel, masks) in masks.chunks_exact(inputs.max(1)).enumerate() {

@@ -3,11 +3,9 @@
 
 use std::ops::Range;
 
-use bytemuck::Zeroable;
-
 use super::blocks::Finish;
 use super::int8_inputs;
-use super::product::{self, Panels, fill_panels, prefetch, total};
+use super::product::{self, Panels, fill_panels, prefetch, room, total};
 use super::quantize::{row_segment_len, segment_index};
 use super::simd::{Floats, LANES, Level, Simd, Words};
 use crate::scheme::{Activation, Bits, QuantParams, QuantScheme};
@@ -69,7 +67,7 @@ impl PackedPanels {
         };
         let count = outputs.div_ceil(LANES);
         let (segments, per_row) = (panels.segments(), panels.segments() * panels.segment_words());
-        panels.words = vec![Words::zeroed(); count * per_row];
+        panels.words = room(count * per_row);
         fill_panels(outputs, &mut panels.words, per_row, |rows, words| {
             for (lane, row) in rows.enumerate() {
                 weights.arrange_row(row, segment_len, lane, words);
@@ -79,7 +77,7 @@ impl PackedPanels {
         let index = |row: usize, segment: usize| {
             segment_index(row, segment * segment_len / whole_len, inputs, scheme)
         };
-        panels.scales = vec![Floats::zeroed(); count * segments];
+        panels.scales = room(count * segments);
         fill_panels(outputs, &mut panels.scales, segments, |rows, scales| {
             for (lane, row) in rows.enumerate() {
                 for (segment, scale) in scales.iter_mut().enumerate() {
@@ -88,7 +86,7 @@ impl PackedPanels {
             }
         });
         if !params.zero_point.is_empty() {
-            panels.offsets = vec![Words::zeroed(); count * segments];
+            panels.offsets = room(count * segments);
             let middle = panels.middle();
             fill_panels(outputs, &mut panels.offsets, segments, |rows, offsets| {
                 for (lane, row) in rows.enumerate() {

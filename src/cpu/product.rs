@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use bytemuck::Zeroable;
+use bytemuck::{Pod, Zeroable};
 
 use super::blocks::{Finish, ROWS, Shape};
 use super::dense::{Element, F32};
@@ -242,6 +242,24 @@ fn add_products<S: Simd, E: Element, const M: usize, const P: usize>(
             sums[m][p] = simd.mul_add(x, weights[p], sums[m][p]);
         }
     }
+}
+
+/// Room for panels, zeroed.
+pub(super) fn room<T: Pod>(len: usize) -> Vec<T> {
+    let room = vec![T::zeroed(); len];
+    // Weights that come from memory come faster where pages are large: fewer are looked up.
+    #[cfg(target_os = "linux")]
+    if size_of_val(&room[..]) >= 4 << 20 {
+        use rustix::mm::{Advice, madvise};
+        const PAGE: usize = 4096;
+        let start = room.as_ptr().addr().next_multiple_of(PAGE);
+        let len = (room.as_ptr_range().end.addr() - start) / PAGE * PAGE;
+        // SAFETY: this advice changes nothing that a program can see, and the range lies within
+        // `room`. Kernels that do not follow it say so, which does not matter.
+        let _ =
+            unsafe { madvise(std::ptr::without_provenance_mut(start), len, Advice::LinuxHugepage) };
+    }
+    room
 }
 
 /// Runs `each` for every panel of `outputs` outputs and its part of `data`, which holds `len`
