@@ -206,7 +206,8 @@ impl<'a> Finder<'a> {
             }
             _ => return Err(damaged()),
         };
-        let small = |rows: usize, cols: usize| rows.checked_mul(cols)?.checked_mul(8);
+        // As if neither were 0, as in a header.
+        let small = |rows: usize, cols: usize| rows.max(1).checked_mul(cols.max(1))?.checked_mul(8);
         match integers[..] {
             [rows, cols] if small(rows, cols).is_some() => Ok((rows, cols)),
             _ => Err(damaged()),
