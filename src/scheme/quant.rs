@@ -61,14 +61,22 @@ impl QuantScheme {
     /// Checks that the parts go together.
     ///
     /// # Errors
-    /// [`UsageError::Conflict`] for an asymmetric narrow range or multiplier,
-    /// [`UsageError::OutOfRange`] for a group size of 0 or a multiplier outside 1 … 2^24.
+    /// [`UsageError::Conflict`] for an asymmetric narrow range or multiplier, and for either in
+    /// [`Arithmetic::WeightType`]; [`UsageError::OutOfRange`] for a group size of 0 or a multiplier outside 1 … 2^24.
     pub fn validate(&self) -> Result<()> {
         if !self.symmetric && self.range != Range::Full {
             return Err(UsageError::Conflict {
                 first: "--asymmetric",
                 second: "--narrow-range or --scale",
                 advice: "give one of them",
+            }
+            .into());
+        }
+        if self.arithmetic == Arithmetic::WeightType && self.range != Range::Full {
+            return Err(UsageError::Conflict {
+                first: "--match compressed-tensors",
+                second: "--narrow-range or --scale",
+                advice: "compressed-tensors writes no such codes; leave one of them out",
             }
             .into());
         }
