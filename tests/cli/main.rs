@@ -8,6 +8,7 @@ mod files;
 mod raw;
 
 mod bad_input;
+mod bad_output;
 mod config;
 mod faults;
 mod output;
