@@ -1,5 +1,6 @@
 //! What goes to standard output and standard error.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
@@ -42,9 +43,23 @@ pub(super) fn error(error: &Error) {
     diagnostic(&format!("error: {error}"));
 }
 
-/// A line on standard error. Where nobody listens any more, the work goes on all the same.
-fn diagnostic(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+/// Lines on standard error. Where nobody listens any more, the work goes on all the same.
+fn diagnostic(text: &str) {
+    for line in text.lines() {
+        let _ = writeln!(std::io::stderr().lock(), "{}", plain(line));
+    }
+}
+
+/// `text` on one line and without what a terminal would obey: names in a file are anybody's words.
+pub(super) fn plain(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let escaped = text.chars().map(|c| match c {
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.to_string(),
+    });
+    Cow::Owned(escaped.collect())
 }
 
 /// A table as wide as the terminal; all but the `left` first columns are aligned to the right.
@@ -57,7 +72,8 @@ pub(super) fn table(header: &[impl AsRef<str>], left: usize, rows: Vec<Vec<Strin
         table.force_no_tty();
     }
     table.set_header(header.iter().map(AsRef::as_ref));
-    table.add_rows(rows.into_iter().map(|row| row.into_iter().map(Cell::new)));
+    let cells = |row: Vec<String>| row.into_iter().map(|text| Cell::new(plain(&text)));
+    table.add_rows(rows.into_iter().map(cells));
     for column in table.column_iter_mut().skip(left) {
         column.set_cell_alignment(CellAlignment::Right);
     }
@@ -97,6 +113,12 @@ pub(super) fn percent(share: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn names_cannot_command_a_terminal() {
+        assert_eq!(super::plain("a.weight é ×"), "a.weight é ×");
+        assert_eq!(super::plain("a\u{1b}[2J\nb\r\u{9b}"), "a\\u{1b}[2J\\nb\\r\\u{9b}");
+    }
+
     #[test]
     fn bytes_read_well() {
         let texts = [0, 999, 1000, 1500, 999_949, 999_960, 5_000_000_000].map(super::bytes);

@@ -12,15 +12,20 @@ use crate::scheme::{Arithmetic, Bits, Granularity, NmPattern, QuantScheme, Range
 pub(super) struct RecipeArguments {
     /// Zero exactly this share of each weight, smallest magnitudes first (0.5 is half)
     #[arg(long, value_name = "S", group = "pruning", help_heading = "Pruning")]
+    #[arg(allow_negative_numbers = true)]
     sparsity: Option<f64>,
     /// Take --sparsity of all selected weights together: some lose more, some less
+    // The group alone does not do: a rival of --sparsity would satisfy `requires`.
     #[arg(long, requires = "sparsity", help_heading = "Pruning")]
+    #[arg(conflicts_with_all = ["threshold", "threshold_ratio", "nm"])]
     global: bool,
     /// Zero where |w| ≤ T
     #[arg(long, value_name = "T", group = "pruning", help_heading = "Pruning")]
+    #[arg(allow_negative_numbers = true)]
     threshold: Option<f32>,
     /// Zero where |w| < A × the largest |w| of the tensor (a ratio is not a sparsity)
     #[arg(long, value_name = "A", group = "pruning", help_heading = "Pruning")]
+    #[arg(allow_negative_numbers = true)]
     threshold_ratio: Option<f32>,
     /// Keep the N largest of every M consecutive inputs, for example 2:4
     #[arg(long, value_name = "N:M", group = "pruning", value_parser = pattern, help_heading = "Pruning")]
@@ -33,7 +38,7 @@ pub(super) struct RecipeArguments {
     /// --scale tensor
     #[arg(long, requires = "quantize", help_heading = "Quantizing")]
     granularity: Option<Share>,
-    /// Weights in a group
+    /// Weights in a group (128 where groups are used)
     #[arg(long, value_name = "N", requires = "quantize", help_heading = "Quantizing")]
     group_size: Option<usize>,
     /// Store zero points, so that the range need not be symmetric
@@ -120,7 +125,9 @@ fn pattern(text: &str) -> Result<NmPattern, String> {
 
 fn regex(argument: &'static str, pattern: &str) -> Result<Regex> {
     Regex::new(pattern).map_err(|error| {
-        let reason = error.to_string().lines().last().unwrap_or_default().trim().to_owned();
+        let text = error.to_string();
+        let reason = text.lines().last().unwrap_or_default().trim_start_matches("error:").trim();
+        let reason = reason.to_owned();
         UsageError::Pattern { argument, pattern: pattern.to_owned(), reason }.into()
     })
 }
