@@ -53,7 +53,9 @@ fn weights_of<'a>(name: &str, config: &'a Value) -> Option<&'a Value> {
 }
 
 fn bits(name: &str, shapes: &Shapes<'_>, group: Option<&Value>) -> Result<Bits> {
-    if shapes.codes.info.dtype == DType::I8 {
+    // Codes that are not packed; named as packed ones they could have any shape.
+    if shapes.codes.info.dtype == DType::I8 && shapes.codes.info.shape == [shapes.rows, shapes.cols]
+    {
         return Ok(Bits::Eight);
     }
     let fits = |bits: &Bits| {
