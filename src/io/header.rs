@@ -12,6 +12,9 @@ use crate::tensor::DType;
 /// Most dimensions of a tensor: those of numpy and PyTorch. A header of 100 MB could hold millions.
 const MAX_DIMENSIONS: usize = 64;
 
+/// Largest product of the other extents where one is 0.
+pub(crate) const MAX_EMPTY: u64 = 1 << 32;
+
 /// Longest header that the format allows.
 pub const MAX_HEADER: u64 = 100_000_000;
 
@@ -141,12 +144,7 @@ fn check((name, raw): (String, RawTensor)) -> Result<TensorInfo, FormatProblem> 
         return Err(FormatProblem::Dimensions { tensor: name, dimensions, limit });
     }
     let [start, end] = raw.data_offsets;
-    // As if no extent were 0, so that products of some of them cannot overflow later.
-    let bits = raw
-        .shape
-        .iter()
-        .try_fold(u64::from(dtype.bits()), |product, extent| product.checked_mul((*extent).max(1)));
-    let bits = if raw.shape.contains(&0) { bits.and(Some(0)) } else { bits };
+    let bits = bits_of(&raw.shape, dtype);
     let shape: Option<Vec<usize>> =
         raw.shape.iter().map(|extent| usize::try_from(*extent).ok()).collect();
     let (Some(bits), Some(shape)) = (bits, shape) else {
@@ -160,6 +158,18 @@ fn check((name, raw): (String, RawTensor)) -> Result<TensorInfo, FormatProblem> 
         return Err(FormatProblem::TensorSize { tensor: name, shape, dtype, expected, found });
     }
     Ok(TensorInfo { name, dtype, shape, start, end })
+}
+
+/// Bits that a shape takes; `None` where it is too large, or would be if no extent were 0: products
+/// of some of its extents must not overflow later, and rows of nothing must not be too many to visit.
+fn bits_of(shape: &[u64], dtype: DType) -> Option<u64> {
+    let mut extents = shape.iter().map(|extent| (*extent).max(1));
+    let elements = extents.try_fold(1_u64, |product, extent| product.checked_mul(extent))?;
+    let bits = elements.checked_mul(dtype.bits().into())?;
+    match shape.contains(&0) {
+        false => Some(bits),
+        true => (elements <= MAX_EMPTY).then_some(0),
+    }
 }
 
 /// The tensors cover the data exactly.

@@ -155,6 +155,11 @@ fn files_that_are_no_valid_safetensors() {
             &["\"fc1.weight\"", "too large", "fetch it again"],
         ),
         (
+            "rows of nothing that nobody could visit",
+            one(r#"{"dtype":"U8","shape":[1099511627776,0],"data_offsets":[0,0]}"#),
+            &["\"fc1.weight\"", "too large", "fetch it again"],
+        ),
+        (
             "more dimensions than anybody has",
             one(&format!(
                 r#"{{"dtype":"U8","shape":[8{}],"data_offsets":[0,8]}}"#,
