@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::Common;
@@ -62,7 +62,8 @@ pub(super) fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped.collect())
 }
 
-/// A table as wide as the terminal; all but the `left` first columns are aligned to the right.
+/// A table as wide as the terminal; all but the `left` first columns are aligned to the right, and
+/// the last of those is the one whose text may take several lines.
 pub(super) fn table(header: &[impl AsRef<str>], left: usize, rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
@@ -77,8 +78,28 @@ pub(super) fn table(header: &[impl AsRef<str>], left: usize, rows: Vec<Vec<Strin
     for column in table.column_iter_mut().skip(left) {
         column.set_cell_alignment(CellAlignment::Right);
     }
+    if let Some(width) = table.width() {
+        fit(&mut table, left, width.into());
+    }
     let lines = table.lines().map(|line| line.trim_end().to_owned() + "\n");
     lines.collect()
+}
+
+/// Lets one column wrap and no other, because numbers and names cannot be read in pieces. Where
+/// that does not suffice, the terminal breaks the lines.
+fn fit(table: &mut Table, left: usize, width: usize) {
+    const LEAST: usize = 8;
+    let widths = table.column_max_content_widths();
+    let text = left.min(widths.len()).saturating_sub(1);
+    let padded = widths.iter().map(|width| usize::from(*width) + 2);
+    let others: usize = padded.enumerate().filter(|(i, _)| *i != text).map(|(_, w)| w).sum();
+    if others + LEAST + 2 > width {
+        table.set_content_arrangement(ContentArrangement::Disabled);
+        return;
+    }
+    for (_, column) in table.column_iter_mut().enumerate().filter(|(i, _)| *i != text) {
+        column.set_constraint(ColumnConstraint::ContentWidth);
+    }
 }
 
 /// "1.5 MB": decimal units, as disks are sold.
@@ -113,6 +134,26 @@ pub(super) fn percent(share: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn numbers_and_names_stay_in_one_piece() {
+        let table = |width| {
+            let mut table = comfy_table::Table::new();
+            table.load_preset(comfy_table::presets::NOTHING);
+            table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
+            table.set_width(width);
+            table.add_row(["fc1.weight", "sparsity 0.5, int8 channel", "5.881e-2", "313.6 kB"]);
+            super::fit(&mut table, 2, width.into());
+            table.to_string()
+        };
+        for width in [10, 40, 44, 52, 60, 100] {
+            let text = table(width);
+            for word in ["fc1.weight", "sparsity", "5.881e-2", "313.6 kB"] {
+                assert!(text.contains(word), "{width}:\n{text}");
+            }
+            assert_eq!(text.lines().count() > 1, [44, 52].contains(&width), "{width}:\n{text}");
+        }
+    }
+
     #[test]
     fn names_cannot_command_a_terminal() {
         assert_eq!(super::plain("a.weight é ×"), "a.weight é ×");

@@ -274,8 +274,8 @@ fn encode_pass(
     dispatches: &[Command],
     timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
 ) {
-    let mut pass = encoder
-        .begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
+    let mut pass =
+        encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
     for command in dispatches {
         let Command::Dispatch { pipeline, bindings, grid } = command else { continue };
         let entries: Vec<_> = bindings
