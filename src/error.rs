@@ -4,12 +4,16 @@ mod array;
 mod device;
 mod format;
 mod network;
+mod pipeline;
+mod train;
 mod usage;
 
 pub use array::ArrayProblem;
 pub use device::DeviceError;
 pub use format::FormatProblem;
 pub use network::NetworkProblem;
+pub use pipeline::{PipelineProblem, Place};
+pub use train::TrainProblem;
 pub use usage::UsageError;
 
 use std::path::{Path, PathBuf};
@@ -46,6 +50,17 @@ pub enum Error {
     /// No such device, or it failed (exit 69 or 75).
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// Training does not begin, go on or end well (exit 1, 2 or 65).
+    #[error(transparent)]
+    Train(#[from] TrainProblem),
+    /// The user interrupted a training, which can go on (exit 130).
+    #[error(
+        "interrupted; go on with the same command and --resume ({})", .checkpoint.display()
+    )]
+    Interrupted {
+        /// Where it stands.
+        checkpoint: PathBuf,
+    },
     /// The output cannot be created (exit 73).
     #[error("{}: cannot create the output ({source}); {advice}", .path.display())]
     Create {
@@ -134,6 +149,12 @@ impl From<NetworkProblem> for Error {
     }
 }
 
+impl From<PipelineProblem> for Error {
+    fn from(problem: PipelineProblem) -> Self {
+        FormatProblem::Pipeline(problem.into()).into()
+    }
+}
+
 impl Error {
     /// The process exit code: those of `sysexits.h`, with 1 for a failed check and 2 for usage.
     pub fn exit_code(&self) -> u8 {
@@ -143,10 +164,13 @@ impl Error {
             Self::Format { .. } | Self::Data(_) => 65,
             Self::Input { .. } => 66,
             Self::Device(e) => e.exit_code(),
+            Self::Train(e) => e.exit_code(),
             Self::Bug { .. } => 70,
             Self::Create { .. } | Self::Exists { .. } | Self::NoSpace { .. } => 73,
             Self::Write { .. } | Self::Stdout { .. } => 74,
             Self::Locked { .. } => 75,
+            // As a shell reports a process that SIGINT ended.
+            Self::Interrupted { .. } => 130,
         }
     }
 

@@ -118,6 +118,25 @@ fn a_single_file() {
 }
 
 #[test]
+fn a_network_that_loses_neurons() {
+    let _writing = WRITING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let folder = tempfile::tempdir().expect("a folder");
+    let [input, out] = ["in", "out"].map(|name| folder.path().join(name));
+    let tensors = [
+        weight("fc1.weight", FloatType::F32, &[4, 8]),
+        weight("fc1.bias", FloatType::F32, &[4]),
+        weight("fc2.weight", FloatType::F32, &[3, 4]),
+    ];
+    std::fs::write(&input, file(&tensors)).expect("written");
+    std::fs::write(&out, "the old file").expect("written");
+    let recipe = Recipe::new().force(true).keep_neurons(0.5);
+    let work = |model: &Model, out: &Path| recipe.compress(model, out, &Backend::Cpu).map(|_| ());
+    // Creation, header, sync and rename; three tensors.
+    let failures = fail_everywhere("neurons", folder.path(), &input, &out, &work);
+    assert!(failures >= 7, "{failures}");
+}
+
+#[test]
 fn a_directory() {
     let folder = tempfile::tempdir().expect("a folder");
     let input = folder.path().join("in");

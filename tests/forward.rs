@@ -3,6 +3,7 @@
 #[path = "common/files.rs"]
 mod files;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -12,7 +13,7 @@ use tensorpress::gpu::{DeviceChoice, GpuOptions};
 use tensorpress::io::{Array, ArrayData, DataSet, Model, Split};
 use tensorpress::nn::{Loaded, Network, Outputs, agreement, evaluate};
 use tensorpress::ops::Backend;
-use tensorpress::scheme::{Bits, Granularity, QuantScheme};
+use tensorpress::scheme::{Bits, Granularity, QuantScheme, Range};
 use tensorpress::tensor::FloatType;
 
 static GPU: LazyLock<Backend> = LazyLock::new(|| {
@@ -161,10 +162,19 @@ fn evaluation_counts() {
         .sum();
     assert!((evaluation.cross_entropy - entropy / 40.0).abs() < 1e-5);
     let same = agreement(&evaluation, &evaluation, &data.labels);
-    assert_eq!(
-        (same.agreement, same.accuracy_difference, same.confidence_95),
-        (1.0, 0.0, [0.0; 2])
-    );
+    assert_eq!((same.agreement, same.accuracy_difference), (1.0, 0.0));
+    // 40 rows without a difference leave room for one.
+    let half = 1.96 * 2_f64.sqrt() / 42.0;
+    assert!((same.confidence_95[0] + half).abs() < 1e-12, "{same:?}");
+    assert!((same.confidence_95[1] - half).abs() < 1e-12, "{same:?}");
+    // Right alone in 10 rows, and never wrong alone.
+    let mut other = evaluation.clone();
+    other.predictions.copy_from_slice(&data.labels);
+    let better = agreement(&other, &evaluation, &data.labels);
+    assert_eq!((better.agreement, better.accuracy_difference), (0.75, 0.25));
+    // (11 − 1) / 42 ± 1.96 · √((12 / 42 − (10 / 42)²) / 42), worked out by hand.
+    let [low, high] = better.confidence_95;
+    assert!((low - 0.093_360_5).abs() < 1e-6 && (high - 0.382_830).abs() < 1e-6, "{better:?}");
     let wide = Array { shape: vec![40, 785], data: ArrayData::F32(vec![0.0; 40 * 785]) };
     let wide = DataSet { inputs: wide, ..data.clone() };
     let error = evaluate(&loaded, &wide, 7).expect_err("another width");
@@ -184,23 +194,105 @@ fn accuracy_on_fashion_mnist_where_it_is_there() {
         evaluate(&load(path, backend), &data, 256).expect("runs").correct
     };
     let model = |name: &str| shared.join(format!("models/{name}.safetensors"));
-    for (name, correct) in [
-        ("fashion-100-10", 8814),
-        ("fashion-100-10.f16", 8813),
-        ("fashion-100-10.bf16", 8811),
-        ("fashion-100-10.keras-layout", 8814),
-        ("fashion-1200-1200-10", 8872),
-        ("fashion-30-10-hard", 8643),
+    let cpu = &Backend::Cpu;
+    for (name, correct, backends) in [
+        ("fashion-100-10", 8814, [cpu, &GPU].as_slice()),
+        ("fashion-100-10.f16", 8813, &[cpu, &GPU]),
+        ("fashion-100-10.bf16", 8811, &[cpu, &GPU]),
+        ("fashion-100-10.keras-layout", 8814, &[cpu, &GPU]),
+        ("fashion-100-10.keras-layout.f16", 8813, &[cpu]),
+        ("fashion-100-10.keras-layout.bf16", 8811, &[&GPU]),
+        ("fashion-30-10-hard", 8643, &[cpu]),
     ] {
-        assert_eq!(accuracy(&model(name), &Backend::Cpu), correct, "{name}");
+        for backend in backends {
+            let found = accuracy(&model(name), backend);
+            assert_eq!(found, correct, "{name} on {}", backend.name());
+        }
     }
-    assert_eq!(accuracy(&model("fashion-100-10"), &GPU), 8814);
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("out");
-    let opened = Model::open(&model("fashion-100-10")).expect("a model");
-    for (share, correct) in [(0.5, 7794), (0.8, 5660), (0.9, 3762), (0.95, 2660)] {
-        let recipe = Recipe::new().force(true).sparsity(share).format(Format::SparseBitmask);
-        recipe.compress(&opened, &out, &Backend::Cpu).expect("compressed");
-        assert_eq!(accuracy(&out, &Backend::Cpu), correct, "{share} zeros");
+    let narrow = |bits, granularity| {
+        let scheme = QuantScheme::new(bits, granularity);
+        Recipe::new().force(true).quantize(QuantScheme { range: Range::Narrow, ..scheme })
+    };
+    let sparse = Recipe::new().force(true).sparsity(0.5).format(Format::SparseBitmask);
+    // What the CPU makes of the others, the tests of `sweep` look at.
+    for (layout, recipe, correct, backend) in [
+        ("", narrow(Bits::Eight, Granularity::Tensor), 8819, &*GPU),
+        ("", narrow(Bits::Eight, Granularity::Channel), 8809, &GPU),
+        ("", narrow(Bits::Four, Granularity::Tensor), 8541, &GPU),
+        ("", narrow(Bits::Four, Granularity::Channel), 8564, &GPU),
+        ("", sparse.clone(), 7794, &GPU),
+        (".keras-layout", narrow(Bits::Four, Granularity::Channel), 8564, &GPU),
+        (".keras-layout", narrow(Bits::Four, Granularity::Channel), 8564, cpu),
+        (".keras-layout", sparse, 7794, cpu),
+    ] {
+        let opened = Model::open(&model(&format!("fashion-100-10{layout}"))).expect("a model");
+        recipe.compress(&opened, &out, cpu).expect("compressed");
+        let found = accuracy(&out, backend);
+        // Another order of summation may turn an answer.
+        assert!(found.abs_diff(correct) <= 1, "{recipe:?} on {}: {found}", backend.name());
     }
+    for (name, slimmed) in [
+        ("fashion-100-10", [(0.75, 8451), (0.5, 7079), (0.25, 4307)]),
+        ("fashion-100-10.keras-layout", [(0.75, 8451), (0.5, 7079), (0.25, 4307)]),
+        ("fashion-1200-1200-10", [(0.75, 8873), (0.5, 8853), (0.25, 8738)]),
+    ] {
+        let opened = Model::open(&model(name)).expect("a model");
+        for (share, correct) in slimmed {
+            let recipe = Recipe::new().force(true).keep_neurons(share);
+            recipe.compress(&opened, &out, &Backend::Cpu).expect("compressed");
+            assert_eq!(accuracy(&out, &Backend::Cpu), correct, "{name}: {share} of its neurons");
+        }
+    }
+}
+
+/// Every form in which compressed-tensors stores integers is run as what it decompresses to.
+#[test]
+fn files_of_compressed_tensors_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("m.safetensors");
+    let mut formats = BTreeSet::new();
+    for entry in std::fs::read_dir(files::own("tests/golden")).expect("golden files") {
+        let golden = entry.expect("an entry").path();
+        if !golden.to_string_lossy().ends_with("__w_gauss.safetensors") {
+            continue;
+        }
+        let mut tensors = read(&golden);
+        let place = tensors.iter().position(|t| t.name == "_dequant").expect("dense weights");
+        let dense = tensors.swap_remove(place);
+        // In files of their own such tensors have a module's name.
+        tensors.iter_mut().for_each(|t| t.name = format!("fc.{}", t.name));
+        let opened = Model::open(&golden).expect("a model");
+        let metadata = opened.shards()[0].metadata();
+        let scheme: serde_json::Value = serde_json::from_str(&metadata["scheme"]).expect("JSON");
+        let config = serde_json::json!({
+            "quant_method": "compressed-tensors",
+            "format": metadata["format"],
+            "config_groups": { "group_0": scheme },
+        });
+        formats.insert(metadata["format"].clone());
+        files::write(&path, &[("quantization_config", &config.to_string())], &tensors);
+        let [outputs, inputs] = dense.shape[..] else { panic!("two dimensions") };
+        let weights: Vec<f64> =
+            (0..outputs * inputs).map(|i| f64::from(FloatType::F32.load(&dense.data, i))).collect();
+        let x = files::noise(9, inputs * 5);
+        for backend in [&Backend::Cpu, &GPU] {
+            let got = load(&path, backend).forward(&x, Outputs::Logits).expect("runs");
+            assert_eq!(got.len(), outputs * 5);
+            for (at, got) in got.iter().enumerate() {
+                let row = &x[at / outputs * inputs..][..inputs];
+                let products = row.iter().zip(&weights[at % outputs * inputs..][..inputs]);
+                let (sum, size) = products.fold((0.0, 0.0), |(sum, size), (x, w)| {
+                    let product = f64::from(*x) * w;
+                    (sum + product, size + product.abs())
+                });
+                let bound = 2.0 * (inputs as f64 + 4.0) * 2_f64.powi(-24) * size;
+                let error = (f64::from(*got) - sum).abs();
+                assert!(error <= bound, "{} at {at}: {error} > {bound}", golden.display());
+            }
+        }
+    }
+    let all = ["int-quantized", "naive-quantized", "pack-quantized"];
+    assert!(formats.iter().eq(&all), "{formats:?}");
 }

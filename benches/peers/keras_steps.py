@@ -6,7 +6,7 @@
 Needs numpy, safetensors and Keras 3 with any backend (KERAS_BACKEND=torch where PyTorch is what is
 installed). The file holds the data (`x` u8 [320, 64], `y` u8 [320]) and for each case the weights
 before and after, [out, in]: `CASE/initial/fc1.weight`, `CASE/final/fc1.weight` and so on. Its
-metadata says what each case is. tests/training.rs trains the same networks from the same weights,
+metadata says what each case is. tests/training/ trains the same networks from the same weights,
 without shuffling, in batches of 32, and wants to end within 1e-5 of these.
 """
 

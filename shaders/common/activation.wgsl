@@ -40,3 +40,35 @@ fn activate(kind: u32, slope: f32, z: f32) -> f32 {
         default: { return z; }
     }
 }
+
+// The derivative of activate. Far from zero it is 0 or 1 (or as for identity), and a bounded z keeps
+// products of vanishing and of huge factors from arising.
+fn activation_slope(kind: u32, slope: f32, z: f32) -> f32 {
+    let near = clamp(z, -80.0, 80.0);
+    switch kind {
+        case 1u: { return select(0.0, 1.0, z > 0.0); }
+        case 2u: {
+            let density = 0.3989422804 * bounded_exp(-0.5 * near * near);
+            return 0.5 * (1.0 + error_function(z * 0.70710678118)) + near * density;
+        }
+        case 3u: {
+            let share = sigmoid(2.0 * SQRT_2_OVER_PI * (near + 0.044715 * near * near * near));
+            let inner = 2.0 * SQRT_2_OVER_PI * (1.0 + 0.134145 * near * near);
+            return share + near * share * (1.0 - share) * inner;
+        }
+        case 4u: {
+            let share = sigmoid(near);
+            return share * (1.0 + near * (1.0 - share));
+        }
+        case 5u: {
+            let share = sigmoid(z);
+            return share * (1.0 - share);
+        }
+        case 6u: {
+            let value = hyperbolic_tangent(z);
+            return (1.0 - value) * (1.0 + value);
+        }
+        case 7u: { return select(slope, 1.0, z > 0.0); }
+        default: { return 1.0; }
+    }
+}

@@ -6,9 +6,10 @@ use clap::Args;
 
 use super::Common;
 use super::device::Work;
+use super::network::{Activations, Description};
 use super::output::{self, bytes, figure, percent, shape};
 use super::recipe::RecipeArguments;
-use crate::compress::{Plan, Report};
+use crate::compress::{Plan, Report, TensorReport};
 use crate::error::Result;
 use crate::io::Model;
 
@@ -28,6 +29,9 @@ use crate::io::Model;
   # 2:4 sparsity and 8-bit codes; the sizes first
   tensorpress compress m.safetensors --nm 2:4 --quantize int8 --dry-run
 
+  # half of the hidden neurons, then 4-bit codes for what is left
+  tensorpress compress mlp.safetensors -o small.safetensors --keep-neurons 0.5 --quantize int4
+
   # all layers but the first, as JSON
   tensorpress compress m.safetensors -o out.safetensors --quantize int8 --exclude '^fc1' --json")]
 pub(super) struct Arguments {
@@ -39,6 +43,8 @@ pub(super) struct Arguments {
     #[command(flatten)]
     recipe: RecipeArguments,
     #[command(flatten)]
+    activations: Activations,
+    #[command(flatten)]
     work: Work,
     /// Replace OUT if it exists
     #[arg(long, help_heading = "Output")]
@@ -49,10 +55,17 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
-    let recipe = arguments.recipe.recipe()?.force(arguments.force);
+    let mut recipe = arguments.recipe.recipe()?.force(arguments.force);
     let model = Model::open(&arguments.model)?;
     // Whatever does not fit the model is told before a device is opened.
-    Plan::new(&model, &recipe)?;
+    let plan = Plan::new(&model, &recipe)?;
+    if let Some(origin) = plan.network() {
+        output::note(common, &format!("{}: {origin}", arguments.model.display()));
+    }
+    let description = Description::new(&model, &arguments.activations)?;
+    for (key, value) in &description.metadata {
+        recipe = recipe.metadata(key, value.clone());
+    }
     let report = arguments.work.run(common, |execution| {
         match (&arguments.output, arguments.dry_run) {
             (Some(out), false) => recipe.compress_with(&model, out, execution),
@@ -63,7 +76,19 @@ pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
     for warning in &report.warnings {
         output::warn(common, warning);
     }
+    if report.output.is_some() {
+        description.tell(common);
+    }
     if common.json { output::json(&report) } else { output::print(&text(&report)) }
+}
+
+/// "100×784", or "100×784 → 50×784".
+fn shapes(row: &TensorReport) -> String {
+    let mut text = shape(&row.shape);
+    if row.shape_after != row.shape {
+        text += &format!(" → {}", shape(&row.shape_after));
+    }
+    text
 }
 
 fn text(report: &Report) -> String {
@@ -83,7 +108,7 @@ fn text(report: &Report) -> String {
     let rows = report.tensors.iter().map(|row| {
         vec![
             row.name.clone(),
-            shape(&row.shape),
+            shapes(row),
             row.dtype.to_owned(),
             row.action.clone(),
             figure(row.sparsity, percent),

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::Common;
 use super::device::Work;
+use super::network::{Activations, Description};
 use super::output::{self, bytes, shape};
 use crate::compress::{self, Decompressed};
 use crate::error::Result;
@@ -29,14 +30,19 @@ pub(super) struct Arguments {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
+    activations: Activations,
+    #[command(flatten)]
     work: Work,
 }
 
 pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
     let model = Model::open(&arguments.model)?;
+    let description = Description::new(&model, &arguments.activations)?;
     let report = arguments.work.run(common, |execution| {
-        compress::decompress(&model, &arguments.output, arguments.force, execution)
+        let (out, force) = (&arguments.output, arguments.force);
+        compress::decompress_with(&model, out, force, &description.metadata, execution)
     })?;
+    description.tell(common);
     if common.json { output::json(&report) } else { output::print(&text(&report)) }
 }
 

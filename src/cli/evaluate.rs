@@ -6,17 +6,16 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Common;
-use super::network::NetworkArguments;
+use super::network::{DataArguments, NetworkArguments};
 use super::output::{self, figure, percent};
 use crate::error::Result;
-use crate::io::{DataSet, Split};
 use crate::nn::{self, Agreement, Evaluation};
 
 /// Measure how well a network classifies labelled data
 ///
 /// The network is run straight from its compressed weights. DATA is a directory with the IDX files
-/// of MNIST or Fashion-MNIST, or an .npz or .safetensors file with x and y. Bytes are scaled to
-/// 0 … 1.
+/// of MNIST or Fashion-MNIST, or an .npz or .safetensors file with x and y, or x_train, y_train,
+/// x_test and y_test. Bytes (u8) are scaled to 0 … 1.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tensorpress evaluate model.safetensors --data fashion-mnist
@@ -25,12 +24,8 @@ use crate::nn::{self, Agreement, Evaluation};
 pub(super) struct Arguments {
     #[command(flatten)]
     network: NetworkArguments,
-    /// A directory of IDX files, or an .npz or .safetensors file
-    #[arg(long, value_name = "DATA")]
-    data: PathBuf,
-    /// train or test, where DATA is a directory
-    #[arg(long, default_value = "test")]
-    split: String,
+    #[command(flatten)]
+    data: DataArguments,
     /// Print how often each class is taken for each other
     #[arg(long)]
     confusion: bool,
@@ -44,6 +39,7 @@ struct Report {
     #[serde(flatten)]
     evaluation: Evaluation,
     model: String,
+    data: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     against: Option<Against>,
 }
@@ -57,23 +53,25 @@ struct Against {
 }
 
 pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
-    let split: Split = arguments.split.parse()?;
-    let loaded = arguments.network.load(common)?;
-    let data = DataSet::open(&arguments.data, split)?;
-    let in_data = |error: crate::Error| error.in_file(&arguments.data);
-    let batch = arguments.network.batch_size;
+    let network = &arguments.network;
+    let backend = network.open_device(common)?;
+    let loaded = network.load(&network.model, &backend, common)?;
+    let data = arguments.data.open()?;
+    let in_data = |error: crate::Error| error.in_file(&arguments.data.path);
+    let batch = network.batch_size();
     let evaluation = nn::evaluate(&loaded, &data, batch).map_err(in_data)?;
     let against = match &arguments.against {
         None => None,
         Some(path) => {
-            let other = arguments.network.load_from(path, common)?;
+            let other = network.load(path, &backend, common)?;
             let other = nn::evaluate(&other, &data, batch).map_err(in_data)?;
             let agreement = nn::agreement(&evaluation, &other, &data.labels);
             Some(Against { model: path.display().to_string(), agreement, evaluation: other })
         }
     };
-    let model = arguments.network.model.display().to_string();
-    let report = Report { evaluation, model, against };
+    let model = network.model.display().to_string();
+    let data = arguments.data.path.display().to_string();
+    let report = Report { evaluation, model, data, against };
     if common.json { output::json(&report) } else { output::print(&text(arguments, &report)) }
 }
 

@@ -6,14 +6,21 @@ mod compress;
 mod decompress;
 mod device;
 mod devices;
+mod distill;
 mod evaluate;
+mod finetune;
 mod generate;
 mod inspect;
 mod network;
+mod new_network;
 mod output;
+mod plot;
 mod progress;
 mod recipe;
 mod run;
+mod sweep;
+mod train;
+mod training;
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -34,6 +41,7 @@ use crate::error::{Error, Result};
   tensorpress compress model.safetensors -o sparse.safetensors --sparsity 0.5 --dry-run
   tensorpress compare model.safetensors small.safetensors
   tensorpress decompress small.safetensors -o dense.safetensors
+  tensorpress sweep model.safetensors --data fashion-mnist --plot sweep.svg
 
 Exit codes: 0 ok, 1 a check failed, 2 usage, 65 bad data, 66 missing input, 69 no such device,
 70 a defect, 73 cannot create the output, 74 I/O, 75 try again.")]
@@ -66,6 +74,10 @@ enum Command {
     Compare(compare::Arguments),
     Run(run::Arguments),
     Evaluate(evaluate::Arguments),
+    Sweep(sweep::Arguments),
+    Train(train::Arguments),
+    Finetune(finetune::Arguments),
+    Distill(distill::Arguments),
     Devices(devices::Arguments),
     Bench(bench::Arguments),
     Completions(generate::Completions),
@@ -119,6 +131,10 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Command::Compare(arguments) => compare::run(arguments, common),
         Command::Run(arguments) => run::run(arguments, common),
         Command::Evaluate(arguments) => evaluate::run(arguments, common),
+        Command::Sweep(arguments) => sweep::run(arguments, common),
+        Command::Train(arguments) => train::run(arguments, common),
+        Command::Finetune(arguments) => finetune::run(arguments, common),
+        Command::Distill(arguments) => distill::run(arguments, common),
         Command::Devices(arguments) => devices::run(arguments, common),
         Command::Bench(arguments) => bench::run(arguments, common),
         Command::Completions(arguments) => generate::completions(arguments, common),

@@ -1,47 +1,158 @@
-//! The arguments that name a network.
+//! The arguments that name a network, and what commands that try networks share.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use tempfile::TempDir;
 
 use super::device::Device;
 use super::{Common, output};
-use crate::error::Result;
-use crate::io::Model;
-use crate::nn::{Loaded, Network};
+use crate::compress::{Execution, Metadata, decompress};
+use crate::error::{Error, Result};
+use crate::io::{DataSet, Model};
+use crate::nn::{Loaded, Network, Origin};
+use crate::ops::Backend;
 use crate::scheme::Activation;
+use crate::stored::format_of;
 
 #[derive(Debug, Args)]
 pub(super) struct NetworkArguments {
     /// A .safetensors file or a model directory, dense or compressed
     pub model: PathBuf,
-    /// Activations of the layers, comma separated, in place of what is described or inferred
-    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = activation)]
-    activations: Vec<Activation>,
+    #[command(flatten)]
+    activations: Activations,
     /// Rows computed at once
-    #[arg(long, value_name = "N", default_value_t = crate::nn::BATCH)]
-    pub batch_size: usize,
+    #[arg(long, value_name = "N", default_value_t = crate::nn::BATCH as u64)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    batch_size: u64,
     #[command(flatten)]
     device: Device,
 }
 
-fn activation(text: &str) -> std::result::Result<Activation, String> {
+/// Labelled data.
+#[derive(Debug, Args)]
+pub(super) struct DataArguments {
+    /// A directory of IDX files, or an .npz or .safetensors file with x and y
+    #[arg(long = "data", value_name = "DATA")]
+    pub path: PathBuf,
+    /// train or test, where DATA has both
+    #[arg(long, default_value = "test")]
+    split: String,
+}
+
+impl DataArguments {
+    pub(super) fn open(&self) -> Result<DataSet> {
+        DataSet::open(&self.path, self.split.parse()?)
+    }
+}
+
+/// What is not told by tensors.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Activations {
+    /// Activations of the layers, comma separated, in place of what is described or inferred
+    ///
+    /// One less than there are layers: those between the layers, and a softmax stays at the end
+    /// where there is one. As many as there are layers: the last replaces the softmax.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = activation)]
+    activations: Vec<Activation>,
+}
+
+pub(super) fn activation(text: &str) -> std::result::Result<Activation, String> {
     text.parse::<Activation>().map_err(|error| error.to_string())
 }
 
+impl Activations {
+    pub(super) fn given(&self) -> Option<&[Activation]> {
+        Some(&self.activations[..]).filter(|list| !list.is_empty())
+    }
+}
+
 impl NetworkArguments {
-    /// Opens the device and loads the network; says what it is.
-    pub(super) fn load(&self, common: &Common) -> Result<Loaded> {
-        self.load_from(&self.model, common)
+    /// Opens the device.
+    pub(super) fn open_device(&self, common: &Common) -> Result<Backend> {
+        self.device.open(common)
     }
 
-    /// The same with another model.
-    pub(super) fn load_from(&self, path: &Path, common: &Common) -> Result<Loaded> {
+    /// Reads a network, and says what it is.
+    pub(super) fn read(&self, path: &Path, common: &Common) -> Result<(Model, Network)> {
         let model = Model::open(path)?;
-        let activations = Some(&self.activations[..]).filter(|list| !list.is_empty());
-        let (network, origin) = Network::read(&model, activations)?;
+        let (network, origin) = Network::read(&model, self.activations.given())?;
         output::note(common, &format!("{}: {origin}", path.display()));
-        let backend = self.device.open(common)?;
-        Loaded::new(&backend, &model, network)
+        Ok((model, network))
     }
+
+    /// The same, with its weights on a device.
+    pub(super) fn load(&self, path: &Path, backend: &Backend, common: &Common) -> Result<Loaded> {
+        let (model, network) = self.read(path, common)?;
+        Loaded::new(backend, &model, network)
+    }
+
+    pub(super) fn batch_size(&self) -> usize {
+        self.batch_size as usize
+    }
+}
+
+/// What a model that is written says about its network.
+#[derive(Default)]
+pub(super) struct Description {
+    /// For the metadata; empty where there is nothing to say, or nothing new.
+    pub metadata: Metadata,
+    /// What was inferred.
+    inferred: Option<String>,
+}
+
+impl Description {
+    /// Of the network that the tensors of `model` are, as far as that can be told, with the
+    /// activations that are given. A description that is there is carried over as it is.
+    pub(super) fn new(model: &Model, activations: &Activations) -> Result<Self> {
+        let given = activations.given();
+        let (network, origin) = match Network::read(model, given) {
+            Ok(read) => read,
+            // Most models are no such networks.
+            Err(_) if given.is_none() => return Ok(Self::default()),
+            Err(error) => return Err(error),
+        };
+        let described = matches!(origin, Origin::Described(_));
+        if given.is_none() && (described || is_of_other_kind(model)) {
+            return Ok(Self::default());
+        }
+        let metadata = Metadata::from([(Network::KEY.to_owned(), network.to_json())]);
+        let inferred = given.is_none().then(|| network.to_string().replace('\n', "; "));
+        Ok(Self { metadata, inferred })
+    }
+
+    /// Says what was written that nobody gave.
+    pub(super) fn tell(&self, common: &Common) {
+        if let Some(layers) = &self.inferred {
+            let text = format!(
+                "inferred the network and wrote it into the metadata: {layers}; --activations \
+                 changes it"
+            );
+            output::note(common, &text);
+        }
+    }
+}
+
+/// Whether a configuration says that another program knows what the tensors are.
+fn is_of_other_kind(model: &Model) -> bool {
+    let says = |key| model.config().is_some_and(|config| config.get(key).is_some());
+    says("model_type") || says("architectures")
+}
+
+/// A folder for what is tried; it goes when it is dropped.
+pub(super) fn temporary_folder() -> Result<TempDir> {
+    TempDir::new().map_err(|source| {
+        let advice = "set TMPDIR to a folder that you may write to";
+        Error::Create { path: std::env::temp_dir(), source, advice }
+    })
+}
+
+/// A model with dense weights, and as it was stored, where it was compressed.
+pub(super) fn dense_and_stored(model: Model, folder: &Path) -> Result<(Model, Option<Model>)> {
+    if format_of(&model).is_none() {
+        return Ok((model, None));
+    }
+    let dense = folder.join("dense");
+    decompress(&model, &dense, false, &Execution::new(&Backend::Cpu))?;
+    Ok((Model::open(&dense)?, Some(model)))
 }

@@ -72,7 +72,9 @@ pub(super) fn table(header: &[impl AsRef<str>], left: usize, rows: Vec<Vec<Strin
         table.set_content_arrangement(ContentArrangement::Disabled);
         table.force_no_tty();
     }
-    table.set_header(header.iter().map(AsRef::as_ref));
+    if !header.is_empty() {
+        table.set_header(header.iter().map(AsRef::as_ref));
+    }
     let cells = |row: Vec<String>| row.into_iter().map(|text| Cell::new(plain(&text)));
     table.add_rows(rows.into_iter().map(cells));
     for column in table.column_iter_mut().skip(left) {
@@ -100,6 +102,11 @@ fn fit(table: &mut Table, left: usize, width: usize) {
     for (_, column) in table.column_iter_mut().enumerate().filter(|(i, _)| *i != text) {
         column.set_constraint(ColumnConstraint::ContentWidth);
     }
+}
+
+/// Lines in columns, without a header.
+pub(super) fn lines(rows: Vec<Vec<String>>) -> String {
+    table(&[""; 0], usize::MAX, rows)
 }
 
 /// "1.5 MB": decimal units, as disks are sold.

@@ -20,6 +20,11 @@ pub(super) fn steps(common: &Common, count: u64) -> ProgressBar {
     bar
 }
 
+/// A bar over the steps of a training, with a message.
+pub(super) fn training(common: &Common) -> ProgressBar {
+    shown(common, "{bar:30} {msg}, {per_sec}, {eta} left")
+}
+
 /// A bar that looks like `template`, or none where nobody would see it.
 fn shown(common: &Common, template: &str) -> ProgressBar {
     if common.quiet || !std::io::stderr().is_terminal() {

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Common;
 use super::network::NetworkArguments;
 use super::output;
-use crate::error::{Result, UsageError};
-use crate::io::{Array, OutputFile, SafetensorsWriter, TensorSpec, write_npy};
+use crate::error::{FormatProblem, Result, UsageError};
+use crate::io::{Array, OutputFile, SafetensorsWriter, TensorSpec, refuse_same, write_npy};
 use crate::nn::{self, Outputs};
 use crate::ops::{Backend, top_k};
 use crate::tensor::DType;
@@ -18,7 +18,9 @@ use crate::tensor::DType;
 /// Run a network on inputs
 ///
 /// The network is run straight from its compressed weights. Inputs are .npy, .npz, .safetensors or
-/// IDX files, [rows, …]; bytes are scaled to 0 … 1.
+/// IDX files (.npy and IDX also gzipped), [rows, …] or a single row. Bytes (u8), as images have
+/// them, are scaled to 0 … 1; other integers and truth values stay what they are; floats of 16 and
+/// 64 bits become floats of 32.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tensorpress run model.safetensors --input images.npy -o probabilities.npy
@@ -30,10 +32,10 @@ pub(super) struct Arguments {
     /// The inputs
     #[arg(long, value_name = "X")]
     input: PathBuf,
-    /// Which array of a file that holds several
+    /// Which array of a file that holds several; by itself the one called x
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Write to an .npy or .safetensors file instead of printing JSON
+    /// Write to an .npy or .safetensors file (tensor y) instead of printing JSON
     #[arg(short, long, value_name = "Y")]
     output: Option<PathBuf>,
     /// Replace Y if it exists
@@ -42,45 +44,121 @@ pub(super) struct Arguments {
     /// What is there before the softmax
     #[arg(long)]
     logits: bool,
-    /// Only the K largest of each row, with their numbers
-    #[arg(long, value_name = "K", conflicts_with = "output")]
-    top_k: Option<usize>,
+    /// Only the K largest of each row, the largest first, with the numbers of their outputs
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u8).range(1..=64))]
+    top_k: Option<u8>,
 }
 
 pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
-    let kind = arguments.output.as_deref().map(kind).transpose()?;
-    let loaded = arguments.network.load(common)?;
+    let named = &arguments.network;
+    let kind = arguments.output.as_deref().map(|path| check_output(arguments, path)).transpose()?;
+    let backend = named.open_device(common)?;
+    let loaded = named.load(&named.model, &backend, common)?;
+    let (width, classes) = (loaded.network().inputs(), loaded.network().outputs());
+    if let Some(k) = arguments.top_k().filter(|k| *k > classes) {
+        let expected = "at most the number of the network's outputs";
+        return Err(
+            UsageError::OutOfRange { what: "--top-k", value: k.to_string(), expected }.into()
+        );
+    }
     let input = match &arguments.name {
         Some(name) => Array::read_named(&arguments.input, name)?,
         None => Array::read(&arguments.input)?,
     };
-    let (width, classes) = (loaded.network().inputs(), loaded.network().outputs());
+    let input = input.batched(width);
     nn::check_inputs(&input, width).map_err(|error| error.in_file(&arguments.input))?;
     let outputs = if arguments.logits { Outputs::Logits } else { Outputs::AsDescribed };
-    let x = input.scaled();
-    let mut y = vec![];
-    for x in x.chunks(arguments.network.batch_size.max(1) * width) {
+    let (x, mut y) = (input.scaled(), vec![]);
+    for x in x.chunks(named.batch_size() * width) {
         y.extend(loaded.forward(x, outputs)?);
     }
-    let rows = y.len() / classes.max(1);
-    match (&arguments.output, kind) {
-        (Some(path), Some(Kind::Npy)) => write_npy(path, &[rows, classes], &y, arguments.force),
-        (Some(path), _) => write_safetensors(path, [rows, classes], &y, arguments.force),
-        (None, _) => print(arguments, &y, classes),
+    let answers = Answers::new(y, classes, arguments.top_k())?;
+    let (Some(path), Some(kind)) = (&arguments.output, kind) else {
+        answers.check_finite()?;
+        return output::json(&answers.to_json());
+    };
+    match kind {
+        Kind::Npy => write_npy(path, &answers.shape(), &answers.values, arguments.force)?,
+        Kind::Safetensors => answers.write(path, arguments.force)?,
+    }
+    let ([rows, columns], path) = (answers.shape(), path.display().to_string());
+    if common.json {
+        output::json(&json!({ "schema_version": 1, "output": path, "shape": [rows, columns] }))
+    } else {
+        output::print(&format!("wrote {path}: {rows} rows of {columns}\n"))
     }
 }
 
-fn print(arguments: &Arguments, y: &[f32], classes: usize) -> Result<()> {
-    let Some(k) = arguments.top_k else {
-        let rows: Vec<&[f32]> = y.chunks(classes.max(1)).collect();
-        return output::json(&json!({ "schema_version": 1, "outputs": rows }));
-    };
-    let (indices, values) = top_k::top_k(&Backend::Cpu, y, classes, k)?;
-    let rows = indices.chunks(k).zip(values.chunks(k)).map(|(indices, values)| {
-        let best = indices.iter().zip(values);
-        best.map(|(index, value)| json!({ "class": index, "value": value })).collect::<Vec<_>>()
-    });
-    output::json(&json!({ "schema_version": 1, "top_k": rows.collect::<Vec<_>>() }))
+impl Arguments {
+    fn top_k(&self) -> Option<usize> {
+        self.top_k.map(usize::from)
+    }
+}
+
+/// What the network says.
+struct Answers {
+    /// `[rows, columns]`.
+    values: Vec<f32>,
+    columns: usize,
+    /// The outputs that `values` are of, where they are not all in order.
+    classes: Option<Vec<u32>>,
+}
+
+impl Answers {
+    fn new(values: Vec<f32>, columns: usize, k: Option<usize>) -> Result<Self> {
+        let Some(k) = k else { return Ok(Self { values, columns, classes: None }) };
+        let (classes, values) = top_k::top_k(&Backend::Cpu, &values, columns, k)?;
+        Ok(Self { values, columns: k, classes: Some(classes) })
+    }
+
+    fn shape(&self) -> [usize; 2] {
+        [self.values.len() / self.columns, self.columns]
+    }
+
+    /// Fails where JSON cannot hold a value.
+    fn check_finite(&self) -> Result<()> {
+        let Some(at) = self.values.iter().position(|value| !value.is_finite()) else {
+            return Ok(());
+        };
+        let (row, column) = (at / self.columns, at % self.columns);
+        let expected = "finite to be printed as JSON; write it to a file with --output";
+        let value = self.values[at];
+        Err(FormatProblem::Value { what: "outputs", row, column, value, expected }.into())
+    }
+
+    fn to_json(&self) -> Value {
+        let values = self.values.chunks(self.columns);
+        let Some(classes) = &self.classes else {
+            return json!({ "schema_version": 1, "outputs": values.collect::<Vec<_>>() });
+        };
+        let rows = classes.chunks(self.columns).zip(values).map(|(classes, values)| {
+            let best = classes.iter().zip(values);
+            best.map(|(class, value)| json!({ "class": class, "value": value })).collect()
+        });
+        json!({ "schema_version": 1, "top_k": rows.collect::<Vec<Value>>() })
+    }
+
+    /// `y`, and the outputs that it is of as `classes`.
+    fn write(&self, path: &Path, force: bool) -> Result<()> {
+        let spec = |name: &str, dtype| TensorSpec {
+            name: name.to_owned(),
+            dtype,
+            shape: self.shape().to_vec(),
+        };
+        let mut specs = vec![spec("y", DType::F32)];
+        specs.extend(self.classes.as_ref().map(|_| spec("classes", DType::I64)));
+        let writer = SafetensorsWriter::create(specs, &BTreeMap::new(), |size| {
+            OutputFile::create(path, size, force)
+        })?;
+        let values: Vec<u8> = self.values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        writer.write_at(0, 0, &values)?;
+        if let Some(classes) = &self.classes {
+            let classes: Vec<u8> =
+                classes.iter().flat_map(|class| i64::from(*class).to_le_bytes()).collect();
+            writer.write_at(1, 0, &classes)?;
+        }
+        writer.finish()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -89,25 +167,30 @@ enum Kind {
     Safetensors,
 }
 
-fn kind(path: &Path) -> Result<Kind> {
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("npy") => Ok(Kind::Npy),
-        Some("safetensors") => Ok(Kind::Safetensors),
-        _ => Err(UsageError::OutOfRange {
-            what: "--output",
-            value: path.display().to_string(),
-            expected: "a name that ends in .npy or .safetensors",
+/// Fails where the output could not be written, before anything is computed.
+fn check_output(arguments: &Arguments, path: &Path) -> Result<Kind> {
+    let kind = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("npy") => Kind::Npy,
+        Some("safetensors") => Kind::Safetensors,
+        _ => {
+            return Err(UsageError::OutOfRange {
+                what: "--output",
+                value: path.display().to_string(),
+                expected: "a name that ends in .npy or .safetensors",
+            }
+            .into());
         }
-        .into()),
+    };
+    if arguments.top_k.is_some() && kind == Kind::Npy {
+        return Err(UsageError::Conflict {
+            first: "--top-k",
+            second: "an .npy file, which holds one array",
+            advice: "name a .safetensors file, or leave --output out for JSON",
+        }
+        .into());
     }
-}
-
-fn write_safetensors(path: &Path, shape: [usize; 2], y: &[f32], force: bool) -> Result<()> {
-    let spec = TensorSpec { name: "y".to_owned(), dtype: DType::F32, shape: shape.to_vec() };
-    let writer = SafetensorsWriter::create(vec![spec], &BTreeMap::new(), |size| {
-        OutputFile::create(path, size, force)
-    })?;
-    let bytes: Vec<u8> = y.iter().flat_map(|value| value.to_le_bytes()).collect();
-    writer.write_at(0, 0, &bytes)?;
-    writer.finish()
+    refuse_same(&arguments.network.model, path)?;
+    refuse_same(&arguments.input, path)?;
+    OutputFile::check(path, arguments.force)?;
+    Ok(kind)
 }

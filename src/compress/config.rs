@@ -16,7 +16,7 @@ pub(super) fn quantization(plan: &Plan, kept_share: Option<f64>) -> Option<Value
     let object = config.as_object_mut()?;
     if form == Form::Bitmask {
         let structure = match plan.prune {
-            Some(super::Pruning::Nm(p)) => format!("{}:{}", p.keep, p.of),
+            Some(super::Pruning::Nm(pattern)) => pattern.to_string(),
             _ => "unstructured".to_owned(),
         };
         object.insert("format".into(), "dense".into());

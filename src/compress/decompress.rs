@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::execution::{Advance, Execution};
-use super::output::{Metadata, Output, copy_ranges};
+use super::output::{Metadata, Output, copy_ranges, set_metadata};
 use super::{report, workers};
 use crate::error::{Result, UsageError};
 use crate::io::{Model, SafetensorsWriter, TensorSpec};
@@ -68,6 +68,20 @@ pub fn decompress(
     force: bool,
     execution: &Execution<'_>,
 ) -> Result<Decompressed> {
+    decompress_with(model, output, force, &Metadata::new(), execution)
+}
+
+/// [`decompress`] that puts `entries` into the metadata of the first file, whatever was there.
+///
+/// # Errors
+/// As [`decompress`].
+pub fn decompress_with(
+    model: &Model,
+    output: &Path,
+    force: bool,
+    entries: &Metadata,
+    execution: &Execution<'_>,
+) -> Result<Decompressed> {
     let start = Instant::now();
     let catalog = Catalog::new(model)?;
     if catalog.is_dense() {
@@ -84,7 +98,9 @@ pub fn decompress(
         let here: Vec<usize> =
             (0..specs.len()).filter(|i| catalog.tensors[*i].shard() == shard).collect();
         let own = here.iter().map(|i| specs[*i].clone()).collect();
-        let writer = writing.shard(shard, own, &metadata(model, shard))?;
+        let mut metadata = metadata(model, shard);
+        set_metadata(&mut metadata, entries, shard);
+        let writer = writing.shard(shard, own, &metadata)?;
         let pass = Pass { model, catalog: &catalog, writer: &writer, here: &here };
         pass.run(execution)?;
         writing.finish(writer)?;

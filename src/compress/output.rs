@@ -14,7 +14,7 @@ use crate::io::{Model, OutputDirectory, OutputFile, SafetensorsWriter, TensorSpe
 use crate::stored::QUANTIZATION;
 
 /// Metadata of a file.
-pub(super) type Metadata = BTreeMap<String, String>;
+pub type Metadata = BTreeMap<String, String>;
 
 /// A model that is being written: a file where `model` is one, otherwise a directory.
 ///
@@ -107,6 +107,14 @@ impl<'a> Output<'a> {
             directory.write("model.safetensors.index.json", pretty(&index).as_bytes())?;
         }
         directory.commit()
+    }
+}
+
+/// Puts `entries` into the metadata of the first shard, and takes what they replace out of others.
+pub(super) fn set_metadata(metadata: &mut Metadata, entries: &Metadata, shard: usize) {
+    metadata.retain(|key, _| !entries.contains_key(key));
+    if shard == 0 {
+        metadata.extend(entries.clone());
     }
 }
 

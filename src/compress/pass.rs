@@ -5,13 +5,13 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::execution::{Advance, Execution, Progress};
-use super::finite;
+use super::neurons::Slim;
 use super::plan::{Plan, TensorPlan, Work};
 use super::workers;
 use crate::error::{Error, FormatProblem, Result};
 use crate::io::{Model, SafetensorsFile};
 use crate::ops::Backend;
-use crate::tensor::Matrix;
+use crate::tensor::{FloatType, Matrix, finite};
 
 /// What every pass needs.
 pub(super) struct Context<'a> {
@@ -74,6 +74,11 @@ impl<'a> Context<'a> {
         (self.progress)(Advance::Read { bytes: bytes as u64 });
     }
 
+    /// Whether `data` holds weights that are not finite and must be.
+    pub(super) fn refuses(&self, float: FloatType, data: &[u8]) -> bool {
+        !self.finite.load(Ordering::Relaxed) && finite::any_non_finite(float, data)
+    }
+
     pub(super) fn file(&self, tensor: &TensorPlan) -> &'a SafetensorsFile {
         &self.model.shards()[tensor.shard]
     }
@@ -109,23 +114,41 @@ impl<'a> Context<'a> {
         let Some(how) = &tensor.work else {
             return Err(Error::Bug { what: "a slab of a tensor that is not selected" });
         };
-        let file = self.file(tensor);
-        let data = how.weight.read(file, &tensor.input, &slab.rows);
-        if !self.finite.load(Ordering::Relaxed) && finite::any_non_finite(how.weight.float, &data) {
+        let data = match &tensor.slim {
+            Some(slim) => Cow::Owned(self.kept(plan, tensor, slim, &slab.rows)?),
+            None => how.weight.read(self.file(tensor), &tensor.input, &slab.rows),
+        };
+        if self.refuses(how.weight.float, &data) {
             return Err(self.describe_non_finite(plan));
         }
         let loaded = Loaded { slab, work: how, data };
         let result = work(&loaded)?;
-        how.weight.release(file, &tensor.input, &slab.rows);
+        if tensor.slim.is_none() {
+            how.weight.release(self.file(tensor), &tensor.input, &slab.rows);
+        }
         Ok(result)
     }
 
+    /// Rows `rows` of what stays of a tensor that loses neurons.
+    pub(super) fn kept(
+        &self,
+        plan: &Plan,
+        tensor: &TensorPlan,
+        slim: &Slim,
+        rows: &Range<usize>,
+    ) -> Result<Vec<u8>> {
+        match &plan.neurons {
+            Some(neurons) => neurons.read(self.file(tensor), tensor, slim, rows),
+            None => Err(Error::Bug { what: "a tensor that loses neurons of no network" }),
+        }
+    }
+
     /// The error for the first tensor that has non-finite weights, whichever thread found one.
-    fn describe_non_finite(&self, plan: &Plan) -> Error {
-        for (_, tensor, work) in plan.selected() {
+    pub(super) fn describe_non_finite(&self, plan: &Plan) -> Error {
+        for (tensor, whole) in plan.tensors.iter().filter_map(|t| Some((t, t.whole()?))) {
             let (file, info) = (self.file(tensor), &tensor.input);
             // In the order of the file, also where the weight is stored transposed.
-            let as_stored = work.weight.as_stored();
+            let as_stored = whole.as_stored();
             let (mut first, mut total) = (None, 0);
             for rows in as_stored.slabs() {
                 let data = as_stored.read(file, info, &rows);

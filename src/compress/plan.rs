@@ -3,9 +3,11 @@
 use std::collections::HashSet;
 
 use super::Pruning;
+use super::neurons::{Neurons, Slim};
 use super::recipe::{Format, OnIndivisible, Recipe};
 use crate::error::{Result, UsageError};
 use crate::io::{Model, TensorInfo, TensorSpec};
+use crate::nn::Origin;
 use crate::scheme::{Granularity, QuantScheme};
 use crate::stored::{self, Weight, is_kernel};
 use crate::tensor::{DType, FloatType};
@@ -17,6 +19,8 @@ pub struct Plan {
     pub tensors: Vec<TensorPlan>,
     /// What is written.
     pub format: Format,
+    /// Which neurons go, before anything else.
+    pub(super) neurons: Option<Neurons>,
     /// Which weights become zero.
     pub prune: Option<Pruning>,
     /// What the user should know.
@@ -30,7 +34,9 @@ pub struct TensorPlan {
     pub shard: usize,
     /// The tensor as it is.
     pub input: TensorInfo,
-    /// `None` where it is carried over.
+    /// What neurons that go leave of it; `None` where it stays whole.
+    pub(super) slim: Option<Slim>,
+    /// `None` where what stays of it is carried over.
     pub(super) work: Option<Work>,
     /// What is written instead of it.
     pub outputs: Vec<TensorSpec>,
@@ -60,9 +66,32 @@ impl TensorPlan {
         self.outputs.iter().map(TensorSpec::bytes).sum()
     }
 
-    /// Whether it is compressed, and not just carried over.
+    /// Outputs and inputs of a weight that is compressed.
+    pub fn features(&self) -> Option<(usize, usize)> {
+        self.work.as_ref().map(|work| (work.weight.rows, work.weight.cols))
+    }
+
+    /// Whether single weights of it change, or how they are stored; otherwise it is carried over,
+    /// or what stays of it where neurons go.
     pub fn is_selected(&self) -> bool {
         self.work.is_some()
+    }
+
+    /// The shape of the tensor afterwards, as a dense one of its name is stored.
+    pub fn shape_after(&self) -> Vec<usize> {
+        let before = &self.input.shape;
+        self.slim.map_or_else(|| before.clone(), |slim| slim.shape(before))
+    }
+
+    /// The matrix that is read, where the tensor is not just copied.
+    pub(super) fn whole(&self) -> Option<Weight> {
+        let work = self.work.as_ref().map(|work| work.weight);
+        self.slim.map(|slim| slim.whole).or(work)
+    }
+
+    /// Bytes of what stays of it, before they are compressed.
+    pub(super) fn bytes_kept(&self) -> u64 {
+        self.slim.map_or(self.input.bytes(), |slim| slim.rest.bytes() as u64)
     }
 }
 
@@ -79,6 +108,7 @@ impl Plan {
         let mut plan = Self {
             tensors: vec![],
             format: recipe.output_format(),
+            neurons: recipe.keep_neurons.map(|s| Neurons::plan(model, s)).transpose()?,
             prune: recipe.prune,
             warnings: vec![],
         };
@@ -87,18 +117,22 @@ impl Plan {
             for input in file.tensors() {
                 let chosen = recipe.selection.matches(&input.name);
                 matched += usize::from(chosen);
-                let weight = if chosen { weight_of(input) } else { None };
+                let slim = plan.neurons.as_ref().and_then(|neurons| neurons.slim(&input.name));
+                let weight = weight_of(input).filter(|_| chosen);
+                let weight = weight.map(|weight| slim.map_or(weight, |slim| slim.rest));
                 let work =
                     weight.and_then(|weight| plan_weight(recipe, weight, input, &mut indivisible));
-                let outputs = outputs(input, work.as_ref());
-                plan.tensors.push(TensorPlan { shard, input: input.clone(), work, outputs });
+                let (input, outputs) = (input.clone(), vec![]);
+                let mut tensor = TensorPlan { shard, input, slim, work, outputs };
+                tensor.outputs = outputs_of(&tensor);
+                plan.tensors.push(tensor);
             }
         }
         let rejects = recipe.on_indivisible == OnIndivisible::Error && !indivisible.is_empty();
         if let (true, Some(group)) = (rejects, recipe.group_size()) {
             return Err(UsageError::Indivisible { group, tensors: indivisible }.into());
         }
-        if !plan.tensors.iter().any(TensorPlan::is_selected) {
+        if recipe.touches_weights() && !plan.tensors.iter().any(TensorPlan::is_selected) {
             let tensors = plan.tensors.len();
             return Err(UsageError::NothingSelected { tensors, matched }.into());
         }
@@ -119,6 +153,11 @@ impl Plan {
     /// Every tensor of the output.
     pub fn outputs(&self) -> impl Iterator<Item = &TensorSpec> {
         self.tensors.iter().flat_map(|tensor| &tensor.outputs)
+    }
+
+    /// What the model is taken for, and why, where neurons are to go.
+    pub fn network(&self) -> Option<&Origin> {
+        self.neurons.as_ref().map(|neurons| &neurons.origin)
     }
 
     /// Bytes of all tensors of the model.
@@ -178,14 +217,14 @@ fn plan_weight(
     (!idle).then_some(Work { weight, scheme, form })
 }
 
-fn outputs(input: &TensorInfo, work: Option<&Work>) -> Vec<TensorSpec> {
-    let name = &input.name;
-    let same = || vec![spec(name.clone(), input.dtype, &input.shape)];
-    let Some(work) = work else { return same() };
+fn outputs_of(tensor: &TensorPlan) -> Vec<TensorSpec> {
+    let name = &tensor.input.name;
+    let dense = || vec![spec(name.clone(), tensor.input.dtype, &tensor.shape_after())];
+    let Some(work) = &tensor.work else { return dense() };
     match (work.form, &work.scheme) {
         (Form::Packed, Some(scheme)) => packed_outputs(name, work.weight, scheme),
         (Form::Bitmask, _) => bitmask_outputs(name, work.weight, work.weight.len()),
-        (Form::Dense | Form::Packed, _) => same(),
+        (Form::Dense | Form::Packed, _) => dense(),
     }
 }
 

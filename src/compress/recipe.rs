@@ -1,7 +1,12 @@
 //! What is to be done to a model.
 
-use regex::Regex;
+use std::fmt;
 
+use regex::Regex;
+use serde::Deserialize;
+
+use super::output::Metadata;
+use super::report::pruning_name;
 use super::select::Selection;
 use crate::error::{Result, UsageError};
 use crate::scheme::{Granularity, NmPattern, QuantScheme};
@@ -26,7 +31,8 @@ pub enum Pruning {
 }
 
 /// What the compressed weights look like on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Format {
     /// Weights of the original type, under their own names.
     Dense,
@@ -48,7 +54,8 @@ impl Format {
 }
 
 /// What happens to a tensor whose rows are not whole groups.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OnIndivisible {
     /// Nothing is compressed; all such tensors are listed.
     #[default]
@@ -74,6 +81,7 @@ pub enum OnIndivisible {
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Recipe {
+    pub(super) keep_neurons: Option<f64>,
     pub(super) prune: Option<Pruning>,
     pub(super) quantize: Option<QuantScheme>,
     pub(super) selection: Selection,
@@ -81,6 +89,7 @@ pub struct Recipe {
     pub(super) format: Option<Format>,
     pub(super) allow_non_finite: bool,
     pub(super) force: bool,
+    pub(super) metadata: Metadata,
 }
 
 impl Recipe {
@@ -88,6 +97,23 @@ impl Recipe {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Removes neurons, before anything else: of each hidden layer of n neurons, `share` · n stay,
+    /// rounded half to even and at least one. Weights and biases really shrink.
+    ///
+    /// Those stay whose ‖w_in‖₂ · ‖w_out‖₂ is largest: the norm of the neuron's row of its own
+    /// layer's weight times that of its column of the next layer's. Of equal ones the first stay,
+    /// and all keep their order. The model must be a network that [`crate::nn::Network::read`]
+    /// reads. Its description is carried over; where it has none and the sizes of the tensors told
+    /// the order of the layers, which other sizes might not, one is written.
+    ///
+    /// [`Recipe::include`] and [`Recipe::exclude`] say what is pruned and quantized, not where
+    /// neurons go.
+    #[must_use]
+    pub fn keep_neurons(mut self, share: f64) -> Self {
+        self.keep_neurons = Some(share);
+        self
     }
 
     /// Prunes.
@@ -152,6 +178,25 @@ impl Recipe {
         self
     }
 
+    /// Writes `value` under `key` of the metadata of the first file, whatever was there. It is how
+    /// a model gets the description of its network:
+    ///
+    /// ```no_run
+    /// use tensorpress::{compress::Recipe, io::Model, nn::Network};
+    ///
+    /// # fn main() -> tensorpress::Result<()> {
+    /// let model = Model::open("model.safetensors".as_ref())?;
+    /// let (network, _) = Network::read(&model, None)?;
+    /// let recipe = Recipe::new().sparsity(0.5).metadata(Network::KEY, network.to_json());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn metadata(mut self, key: &str, value: String) -> Self {
+        self.metadata.insert(key.to_owned(), value);
+        self
+    }
+
     /// The format that will be written.
     pub fn output_format(&self) -> Format {
         self.format.unwrap_or(match self.quantize {
@@ -166,11 +211,13 @@ impl Recipe {
     /// A [`UsageError`].
     pub fn validate(&self) -> Result<()> {
         match (self.prune, self.quantize, self.format) {
-            (None, None, None | Some(Format::Dense)) => return Err(UsageError::NothingToDo.into()),
+            (None, None, None | Some(Format::Dense)) if self.keep_neurons.is_none() => {
+                return Err(UsageError::NothingToDo.into());
+            }
             (_, None, Some(Format::CompressedTensors)) => {
                 return Err(UsageError::Conflict {
                     first: "--format compressed-tensors",
-                    second: "pruning alone",
+                    second: "removing weights or neurons alone",
                     advice: "add --quantize, or choose --format dense or sparse-bitmask",
                 }
                 .into());
@@ -185,6 +232,9 @@ impl Recipe {
             }
             _ => {}
         }
+        if let Some(share) = self.keep_neurons.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
+            return out_of_range("--keep-neurons", share.to_string(), "a share above 0, at most 1");
+        }
         if let Some(pruning) = self.prune {
             validate_pruning(pruning)?;
         }
@@ -192,6 +242,12 @@ impl Recipe {
             scheme.validate()?;
         }
         Ok(())
+    }
+
+    /// Whether single weights change, or how they are stored; without it neurons may go still.
+    pub(super) fn touches_weights(&self) -> bool {
+        let stored = self.output_format() != Format::Dense;
+        self.prune.is_some() || self.quantize.is_some() || stored
     }
 
     /// The group size, where weights are quantized in groups.
@@ -203,10 +259,23 @@ impl Recipe {
     }
 }
 
+/// "neurons kept 0.5, sparsity 0.9, int4 group 128", and the format where it was chosen.
+impl fmt::Display for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let neurons = self.keep_neurons.map(|share| format!("neurons kept {share}"));
+        let pruned = self.prune.map(pruning_name);
+        let quantized = self.quantize.as_ref().map(ToString::to_string);
+        let format = self.format.map(|format| format.name().to_owned());
+        let parts = [neurons, pruned, quantized, format].into_iter().flatten();
+        f.write_str(&parts.collect::<Vec<_>>().join(", "))
+    }
+}
+
+fn out_of_range(what: &'static str, value: String, expected: &'static str) -> Result<()> {
+    Err(UsageError::OutOfRange { what, value, expected }.into())
+}
+
 fn validate_pruning(pruning: Pruning) -> Result<()> {
-    let out_of_range = |what, value: String, expected| {
-        Err(UsageError::OutOfRange { what, value, expected }.into())
-    };
     match pruning {
         Pruning::Sparsity { share, .. } if !(0.0..=1.0).contains(&share) => {
             out_of_range("--sparsity", share.to_string(), "a share from 0 to 1")
@@ -229,6 +298,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_recipe_says_what_it_does() {
+        let recipe = Recipe::new().keep_neurons(0.5).sparsity(0.9).quantize(QuantScheme::w4a16());
+        assert_eq!(recipe.to_string(), "neurons kept 0.5, sparsity 0.9, int4 group 128");
+        let recipe = Recipe::new().format(Format::SparseBitmask);
+        assert_eq!(recipe.to_string(), "sparse-bitmask");
+    }
+
+    #[test]
     fn contradictions_are_usage_errors() {
         let nm = |keep, of| Recipe::new().prune(Pruning::Nm(NmPattern { keep, of }));
         let bad = [
@@ -244,6 +321,10 @@ mod tests {
             nm(1, 33),
             nm(40, 50),
             Recipe::new().sparsity(0.5).format(Format::CompressedTensors),
+            Recipe::new().keep_neurons(0.5).format(Format::CompressedTensors),
+            Recipe::new().keep_neurons(0.0),
+            Recipe::new().keep_neurons(1.1),
+            Recipe::new().keep_neurons(f64::NAN),
             Recipe::new().quantize(QuantScheme::int8()).format(Format::SparseBitmask),
         ];
         for recipe in bad {
@@ -253,6 +334,9 @@ mod tests {
             Recipe::new().format(Format::SparseBitmask),
             Recipe::new().sparsity(0.0),
             Recipe::new().sparsity(1.0),
+            Recipe::new().keep_neurons(1.0),
+            Recipe::new().keep_neurons(1e-9).format(Format::Dense),
+            Recipe::new().keep_neurons(0.5).format(Format::SparseBitmask),
             nm(2, 4),
             nm(31, 32),
             Recipe::new().quantize(QuantScheme::w4a16()).format(Format::Dense),

@@ -2,11 +2,10 @@
 
 use serde::Serialize;
 
-use super::plan::{Plan, TensorPlan, Work};
+use super::plan::{Plan, TensorPlan};
 use super::recipe::{Format, Pruning};
 use crate::cpu::slab::ReportSums;
 use crate::error::first_of;
-use crate::scheme::{Bits, Granularity, QuantScheme, Range};
 use crate::stored::Form;
 
 /// What was done to one tensor.
@@ -16,15 +15,17 @@ pub struct TensorReport {
     pub name: String,
     /// Its shape as it was stored.
     pub shape: Vec<usize>,
+    /// Its shape as a dense tensor of its name is stored now: smaller where neurons went.
+    pub shape_after: Vec<usize>,
     /// Its type as it was stored.
     pub dtype: &'static str,
     /// What was done, for example `"50% sparse, int4 group 128"`, or `"copied"`.
     pub action: String,
     /// Share of zeros in the result.
     pub sparsity: Option<f64>,
-    /// Bits that a weight takes now, scales and masks included.
+    /// Bits that a weight that stays takes now, scales and masks included.
     pub bits_per_weight: Option<f64>,
-    /// Signal to noise in decibels; `None` where nothing changed.
+    /// Signal to noise of the weights that stay, in decibels; `None` where none of them changed.
     pub sqnr_db: Option<f64>,
     /// Largest |w − w'|.
     pub max_error: Option<f32>,
@@ -83,53 +84,38 @@ pub(super) fn add(total: &mut ReportSums, part: &ReportSums) {
     total.saturated += part.saturated;
 }
 
-/// "int4 asymmetric, group 128".
-pub(super) fn scheme_name(scheme: &QuantScheme) -> String {
-    let bits = match scheme.bits {
-        Bits::Two => "int2",
-        Bits::Four => "int4",
-        Bits::Eight => "int8",
-    };
-    let mut text = bits.to_owned();
-    if !scheme.symmetric {
-        text += " asymmetric";
-    }
-    match scheme.range {
-        Range::Full => {}
-        Range::Narrow => text += " narrow",
-        Range::Multiplier(n) => text += &format!(" ×{n}"),
-    }
-    match scheme.granularity {
-        Granularity::Tensor => text + " tensor",
-        Granularity::Channel => text + " channel",
-        Granularity::Group(size) => text + &format!(" group {size}"),
-    }
-}
-
 /// How a tensor is stored: its scheme, or "sparse-bitmask" or "dense".
 pub(super) fn form_name(form: &Form) -> String {
     match form {
         Form::Dense(_) => "dense".to_owned(),
-        Form::Codes { scheme, .. } => scheme_name(scheme),
+        Form::Codes { scheme, .. } => scheme.to_string(),
         Form::Bitmask { .. } => Format::SparseBitmask.name().to_owned(),
     }
 }
 
-fn pruning_name(pruning: Pruning) -> String {
+/// "sparsity 0.5".
+pub(super) fn pruning_name(pruning: Pruning) -> String {
     match pruning {
         Pruning::Sparsity { share, global: false } => format!("sparsity {share}"),
         Pruning::Sparsity { share, global: true } => format!("global sparsity {share}"),
         Pruning::Threshold(t) => format!("|w| > {t}"),
         Pruning::ThresholdRatio(ratio) => format!("|w| ≥ {ratio} max"),
-        Pruning::Nm(pattern) => format!("{}:{}", pattern.keep, pattern.of),
+        Pruning::Nm(pattern) => pattern.to_string(),
     }
 }
 
-fn action(plan: &Plan, work: Option<&Work>) -> String {
-    let Some(work) = work else { return "copied".to_owned() };
-    let pruned = plan.prune.map(pruning_name);
-    let quantized = work.scheme.as_ref().map(scheme_name);
-    let parts: Vec<String> = pruned.into_iter().chain(quantized).collect();
+fn action(plan: &Plan, tensor: &TensorPlan) -> String {
+    let neurons = plan.neurons.as_ref().filter(|_| tensor.slim.is_some());
+    let mut parts: Vec<String> =
+        neurons.map(|neurons| format!("neurons kept {}", neurons.share)).into_iter().collect();
+    match &tensor.work {
+        None if parts.is_empty() => return "copied".to_owned(),
+        None => {}
+        Some(work) => {
+            parts.extend(plan.prune.map(pruning_name));
+            parts.extend(work.scheme.as_ref().map(ToString::to_string));
+        }
+    }
     if parts.is_empty() { plan.format.name().to_owned() } else { parts.join(", ") }
 }
 
@@ -140,8 +126,9 @@ pub(super) fn row(plan: &Plan, tensor: &TensorPlan, sums: Option<&ReportSums>) -
     TensorReport {
         name: tensor.input.name.to_owned(),
         shape: tensor.input.shape.to_vec(),
+        shape_after: tensor.shape_after(),
         dtype: tensor.input.dtype.name(),
-        action: action(plan, tensor.work.as_ref()),
+        action: action(plan, tensor),
         sparsity: sums.zip(weights).map(|(sums, n)| sums.zeros as f64 / n),
         bits_per_weight: weights.map(|n| bytes_after as f64 * 8.0 / n),
         sqnr_db: sums.and_then(|sums| decibels(sums.signal, sums.error)),
@@ -226,6 +213,7 @@ fn why_not_smaller(plan: &Plan) -> Option<&'static str> {
             "dense weights keep their type, so the file is not smaller; leave --format dense out \
              to store the codes",
         ),
+        Format::Dense if plan.prune.is_none() => Some("no neuron goes, so the file is not smaller"),
         Format::Dense => Some(
             "zeros take as much room as other weights in a dense file, so it is not smaller; \
              --format sparse-bitmask or --quantize int4 makes it smaller",

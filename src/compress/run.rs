@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use super::config;
 use super::execution::{Advance, Execution};
-use super::output::{Metadata, Output, copy_ranges};
+use super::neurons::{self, Slim};
+use super::output::{Metadata, Output, copy_ranges, set_metadata};
 use super::pass::{Context, Loaded, Slab, slabs};
 use super::plan::{Form, Plan, TensorPlan, Work, bitmask_outputs};
 use super::recipe::Recipe;
@@ -18,6 +19,7 @@ use crate::cpu;
 use crate::cpu::slab::{ReportSums, SlabOutput};
 use crate::error::{Error, Result};
 use crate::io::{Model, SafetensorsWriter, TensorSpec};
+use crate::nn::Network;
 use crate::ops::{self, Backend};
 use crate::scheme::{Granularity, QuantParams, QuantScheme};
 use crate::stored;
@@ -46,9 +48,11 @@ impl Recipe {
         let mut plan = Plan::new(model, self)?;
         Output::check(model, output, self.force)?;
         (execution.progress)(Advance::Begin {
-            bytes: scan::bytes_to_read(&plan) + plan.bytes_before(),
+            bytes: plan.bytes_to_scan()
+                + plan.tensors.iter().map(TensorPlan::bytes_kept).sum::<u64>(),
         });
         let context = Context::new(model, execution, self.allow_non_finite);
+        neurons::choose(&context, &mut plan)?;
         let scans = scan::run(&context, &plan)?;
         plan.set_kept(&scans);
         let quantization = config::quantization(&plan, kept_share(&plan, &scans));
@@ -57,7 +61,8 @@ impl Recipe {
         for shard in 0..model.shards().len() {
             let specs: Vec<TensorSpec> =
                 plan.in_shard(shard).flat_map(|(_, tensor)| tensor.outputs.clone()).collect();
-            let metadata = metadata(model, &plan, shard, quantization.as_ref());
+            let mut metadata = metadata(model, &plan, shard, quantization.as_ref());
+            set_metadata(&mut metadata, &self.metadata, shard);
             let writer = writing.shard(shard, specs, &metadata)?;
             LastPass::new(&context, &plan, &scans, &writer, shard).run(&mut sums)?;
             writing.finish(writer)?;
@@ -80,8 +85,9 @@ impl Recipe {
         let start = Instant::now();
         let mut plan = Plan::new(model, self)?;
         if plan.selected().any(|(_, _, work)| work.form == Form::Bitmask) {
-            (execution.progress)(Advance::Begin { bytes: scan::bytes_to_read(&plan) });
+            (execution.progress)(Advance::Begin { bytes: plan.bytes_to_scan() });
             let context = Context::new(model, execution, self.allow_non_finite);
+            neurons::choose(&context, &mut plan)?;
             let scans = scan::run(&context, &plan)?;
             plan.set_kept(&scans);
         }
@@ -93,6 +99,11 @@ impl Recipe {
 }
 
 impl Plan {
+    /// Bytes that are read before the last pass.
+    fn bytes_to_scan(&self) -> u64 {
+        neurons::bytes_to_read(self) + scan::bytes_to_read(self)
+    }
+
     /// Puts the numbers of kept weights into the shapes of the outputs.
     fn set_kept(&mut self, scans: &[TensorScan]) {
         for (tensor, scan) in self.tensors.iter_mut().zip(scans) {
@@ -124,6 +135,9 @@ fn metadata(
 ) -> Metadata {
     let mut metadata = model.shards()[shard].metadata().clone();
     metadata.remove(stored::QUANTIZATION);
+    if let Some(json) = plan.neurons.as_ref().and_then(|neurons| neurons.description.clone()) {
+        metadata.insert(Network::KEY.into(), json);
+    }
     if metadata.is_empty() {
         metadata.insert("format".into(), "pt".into());
     }
@@ -161,7 +175,16 @@ struct LastPass<'a> {
 /// One job of a worker.
 enum Job {
     Compress(Slab),
-    Copy { tensor: usize, range: Range<usize> },
+    /// Rows of what neurons leave of a tensor.
+    Slim {
+        tensor: usize,
+        slim: Slim,
+        rows: Range<usize>,
+    },
+    Copy {
+        tensor: usize,
+        range: Range<usize>,
+    },
 }
 
 impl<'a> LastPass<'a> {
@@ -192,6 +215,10 @@ impl<'a> LastPass<'a> {
                 self.context.read(loaded.data.len());
                 Ok(sums)
             }),
+            Job::Slim { tensor, slim, rows } => {
+                self.slim(*tensor, slim, rows)?;
+                Ok(ReportSums::default())
+            }
             Job::Copy { tensor, range } => {
                 self.copy(*tensor, range)?;
                 Ok(ReportSums::default())
@@ -212,6 +239,10 @@ impl<'a> LastPass<'a> {
         let slabs = slabs(self.plan, |tensor, _| tensor.shard == self.shard);
         let mut jobs: Vec<Job> = slabs.into_iter().map(Job::Compress).collect();
         for (tensor, plan) in self.plan.in_shard(self.shard).filter(|(_, t)| !t.is_selected()) {
+            if let Some(slim) = plan.slim.map(|slim| slim.as_stored()) {
+                jobs.extend(slim.rest.slabs().map(|rows| Job::Slim { tensor, slim, rows }));
+                continue;
+            }
             let bytes = plan.input.bytes() as usize;
             jobs.extend(copy_ranges(bytes).map(|range| Job::Copy { tensor, range }));
         }
@@ -221,6 +252,12 @@ impl<'a> LastPass<'a> {
     /// Writes to output `number` of a tensor.
     fn write(&self, tensor: usize, number: usize, at: usize, bytes: &[u8]) -> Result<()> {
         self.writer.write_at(self.first_output[tensor] + number, at as u64, bytes)
+    }
+
+    fn slim(&self, tensor: usize, slim: &Slim, rows: &Range<usize>) -> Result<()> {
+        let data = self.context.kept(self.plan, &self.plan.tensors[tensor], slim, rows)?;
+        self.context.read(data.len());
+        slim.rest.scatter(rows, &data, |at, piece| self.write(tensor, 0, at, piece))
     }
 
     fn copy(&self, tensor: usize, range: &Range<usize>) -> Result<()> {

@@ -2,7 +2,21 @@
 
 use regex::Regex;
 
+use crate::error::{Result, UsageError};
 use crate::stored::{is_embedding, parts};
+
+/// The regular expression `text`, which was given as `argument`.
+///
+/// # Errors
+/// [`UsageError::Pattern`].
+pub fn pattern(argument: &'static str, text: &str) -> Result<Regex> {
+    Regex::new(text).map_err(|error| {
+        let words = error.to_string();
+        let reason = words.lines().last().unwrap_or_default();
+        let reason = reason.trim_start_matches("error:").trim().to_owned();
+        UsageError::Pattern { argument, pattern: text.to_owned(), reason }.into()
+    })
+}
 
 /// Which tensors are compressed, by name. Only two-dimensional floating tensors ever are.
 #[derive(Clone, Debug, Default)]

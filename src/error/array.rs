@@ -34,6 +34,25 @@ pub enum ArrayProblem {
         /// The type as the file names it.
         found: String,
     },
+    /// Data that do not unpack.
+    #[error(
+        "the data cannot be unpacked ({reason}); the file is cut off or damaged, fetch it again"
+    )]
+    Unpack {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A zip file that cannot be opened.
+    #[error("the npz archive cannot be read: {reason}; save it again with numpy.savez")]
+    Archive {
+        /// What is wrong.
+        reason: String,
+    },
+    /// Labels that are no whole numbers.
+    #[error(
+        "the labels are floating point numbers and whole numbers were expected; save them as integers, as in y.astype('int64')"
+    )]
+    FloatLabels,
     /// Fewer or more bytes than the shape takes.
     #[error(
         "shape {shape:?} takes {expected} bytes of data and the file has {}{found}; the file is cut off or damaged, fetch it again",
@@ -50,10 +69,18 @@ pub enum ArrayProblem {
         more: bool,
     },
     /// A shape too large for memory.
-    #[error("shape {shape:?} is larger than the 64 GiB that are read at once; split the file")]
+    #[error(
+        "shape {shape:?} is larger than the {limit} bytes that are {} at once; {}",
+        if *.packed { "unpacked from a file of this size" } else { "read" },
+        if *.packed { "if it is meant, store it without compression" } else { "split the file" }
+    )]
     TooLarge {
         /// The shape.
         shape: Vec<u64>,
+        /// Bytes that are read at most.
+        limit: u64,
+        /// Whether they are unpacked from fewer.
+        packed: bool,
     },
     /// An integer beyond 64 bits with sign.
     #[error("element {index} is {value}, beyond what a 64-bit integer with a sign holds")]
@@ -106,7 +133,7 @@ pub enum ArrayProblem {
 
 fn asked_for(name: Option<&str>) -> String {
     match name {
-        None => "one array".to_owned(),
+        None => "one array, or one of them to be chosen with --name".to_owned(),
         Some(name) => format!("an array {name:?}"),
     }
 }

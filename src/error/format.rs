@@ -1,4 +1,4 @@
-use super::{ArrayProblem, NetworkProblem};
+use super::{ArrayProblem, NetworkProblem, PipelineProblem};
 use crate::tensor::DType;
 
 /// What is wrong with a file's content. Every message ends in what to do.
@@ -19,7 +19,7 @@ pub enum FormatProblem {
     },
     /// A weight that is NaN or infinite.
     #[error(
-        "tensor {tensor:?}: element {index} is {value} ({count} non-finite in all); repair the model or pass --allow-non-finite"
+        "tensor {tensor:?}: element {index} is {value} ({count} non-finite in all); repair the model, or compress it as it is with --allow-non-finite"
     )]
     NonFinite {
         /// The tensor.
@@ -226,9 +226,20 @@ pub enum FormatProblem {
         /// What does not fit, and what to do.
         reason: &'static str,
     },
+    /// A history of a training that does not parse.
+    #[error("no history of a training, line {line}: {reason}; remove the file to begin a new one")]
+    History {
+        /// Where in the file, from 1.
+        line: u64,
+        /// What is wrong.
+        reason: String,
+    },
     /// A model that is no network that can be run.
     #[error(transparent)]
     Network(#[from] NetworkProblem),
+    /// A recipe that cannot be followed.
+    #[error(transparent)]
+    Pipeline(Box<PipelineProblem>),
     /// A file of numbers that is not valid, or does not fit its use.
     #[error(transparent)]
     Array(#[from] ArrayProblem),

@@ -26,9 +26,22 @@ pub enum UsageError {
     },
     /// A recipe that changes nothing.
     #[error(
-        "nothing to do; give --sparsity, --threshold, --threshold-ratio, --nm, --quantize or --format sparse-bitmask"
+        "nothing to do; give --keep-neurons, --sparsity, --threshold, --threshold-ratio, --nm, --quantize or --format sparse-bitmask"
     )]
     NothingToDo,
+    /// Neurons are to go from a model that is no network.
+    #[error(
+        "--keep-neurons removes neurons from the hidden layers of a chain of dense layers: {reason}"
+    )]
+    NoNetwork {
+        /// Why the model is none, and what to do.
+        reason: String,
+    },
+    /// Neurons are to go from a network that has none but its outputs.
+    #[error(
+        "--keep-neurons removes neurons from hidden layers, and the only layer of this network gives its outputs; leave --keep-neurons out"
+    )]
+    NoHiddenLayer,
     /// A selection that selects nothing.
     #[error(
         "no tensor is selected: of {tensors}, {matched} match by name and none of these is a two-dimensional f32, f16 or bf16 weight; see `tensorpress inspect` and --include"
@@ -93,6 +106,46 @@ pub enum UsageError {
     UnknownActivation {
         /// What was asked for.
         wanted: String,
+    },
+    /// Nothing of some kind has this name.
+    #[error("no {what} {wanted:?}; there are {known}")]
+    UnknownName {
+        /// The kind.
+        what: &'static str,
+        /// What was asked for.
+        wanted: String,
+        /// What there is.
+        known: &'static str,
+    },
+    /// A schedule that does not parse or contradicts itself.
+    #[error("the schedule {given:?} cannot be followed: {problem}; {form}")]
+    Schedule {
+        /// The schedule.
+        given: String,
+        /// What is wrong.
+        problem: String,
+        /// What can be written.
+        form: &'static str,
+    },
+    /// Batches that the rows of a data set do not fill.
+    #[error(
+        "batches of {size} cannot be made of {rows} rows; choose a --batch-size from 1 to {rows}, or give more data"
+    )]
+    BatchSize {
+        /// Rows of a batch.
+        size: usize,
+        /// Rows of the data set.
+        rows: usize,
+    },
+    /// A split that leaves one side without rows.
+    #[error(
+        "--validation-split {share} of {rows} rows leaves no row on one side; choose another share, or give more data"
+    )]
+    ValidationSplit {
+        /// The share that is kept back.
+        share: f64,
+        /// Rows of the data set.
+        rows: usize,
     },
     /// As many activations as fit neither the layers nor the places between them.
     #[error(

@@ -64,8 +64,10 @@ pub struct Agreement {
     pub agreement: f64,
     /// Accuracy of the first less that of the second.
     pub accuracy_difference: f64,
-    /// Ends of the 95 % confidence interval of that difference, for paired predictions
-    /// (Wald's interval; Agresti, Categorical Data Analysis, 11.1).
+    /// Ends of the 95 % confidence interval of that difference, for paired predictions: Wald's
+    /// after one row more in which only the first is right and one in which only the second is
+    /// (Bonett and Price, Journal of Educational and Behavioral Statistics 37, 2012). Without them it
+    /// would be a point where the two never differ, however few the rows.
     pub confidence_95: [f64; 2],
 }
 
@@ -165,12 +167,12 @@ pub fn agreement(first: &Evaluation, second: &Evaluation, labels: &[u32]) -> Agr
         first_only += f64::from(a == label && b != label);
         second_only += f64::from(b == label && a != label);
     }
-    let difference: f64 = (first_only - second_only) / n;
-    let variance = ((first_only + second_only) / n - difference * difference) / n;
-    let half = 1.96 * variance.max(0.0).sqrt();
+    let (first, second) = ((first_only + 1.0) / (n + 2.0), (second_only + 1.0) / (n + 2.0));
+    let center: f64 = first - second;
+    let half = 1.96 * ((first + second - center * center) / (n + 2.0)).sqrt();
     Agreement {
         agreement: same / n,
-        accuracy_difference: difference,
-        confidence_95: [difference - half, difference + half],
+        accuracy_difference: (first_only - second_only) / n,
+        confidence_95: [(center - half).max(-1.0), (center + half).min(1.0)],
     }
 }

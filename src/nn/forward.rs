@@ -11,7 +11,7 @@ use crate::ops::dense_packed::PackedWeights;
 use crate::ops::linear::{self, LayerWeights, Linear};
 use crate::ops::{Backend, softmax};
 use crate::stored::{Catalog, StoredTensor};
-use crate::tensor::Matrix;
+use crate::tensor::{FloatType, Matrix, finite};
 
 /// What a forward pass ends in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -158,37 +158,47 @@ fn load(
     let (rows, cols, float) = (weight.rows, weight.cols, weight.float);
     let linear = |weights| Linear::new(backend, weights, bias, layer.activation);
     if let Some((words, params, scheme)) = tensor.packed(model) {
-        finite(&tensor.name, "scale", &params.scale).map_err(in_file)?;
+        check_finite(
+            &format!("{} (scale)", tensor.name),
+            FloatType::F32,
+            bytemuck::cast_slice(&params.scale),
+        )
+        .map_err(in_file)?;
         let weights = PackedWeights { words: &words, rows, cols, params: &params, scheme: &scheme };
         return linear(LayerWeights::Packed(weights)).map_err(in_file);
     }
     if let Some(mask) = tensor.masked(model) {
         let mask = mask.map_err(in_file)?;
+        check_finite(&tensor.name, float, &mask.compressed).map_err(in_file)?;
         let weights = MaskedWeights { float, mask: &mask, cols };
         return linear(LayerWeights::Masked(weights)).map_err(in_file);
     }
     let data = tensor.rows(model, &Backend::Cpu, &weight, &(0..rows)).map_err(in_file)?;
+    check_finite(&tensor.name, float, &data).map_err(in_file)?;
     linear(LayerWeights::Dense(Matrix::new(float, rows, cols, &data)?)).map_err(in_file)
 }
 
 fn bias_of(model: &Model, tensor: &StoredTensor) -> Result<Vec<f32>> {
     let weight = tensor.weight().ok_or(Error::Bug { what: "a bias that holds no floats" })?;
     let data = tensor.rows(model, &Backend::Cpu, &weight, &(0..weight.rows))?;
+    let in_file = |error: Error| error.in_file(model.shards()[tensor.shard()].path());
+    check_finite(&tensor.name, weight.float, &data).map_err(in_file)?;
     let mut values = vec![0.0; weight.len()];
     weight.float.decode(&data, &mut values);
     Ok(values)
 }
 
-/// Scales that are not finite would spread into the padding of rows.
-fn finite(tensor: &str, what: &'static str, values: &[f32]) -> Result<()> {
-    match values.iter().position(|value| !value.is_finite()) {
+/// Values that are not finite would spread into the padding of rows, and nothing that they give is
+/// an answer. `data` are little-endian elements.
+fn check_finite(tensor: &str, float: FloatType, data: &[u8]) -> Result<()> {
+    if !finite::any_non_finite(float, data) {
+        return Ok(());
+    }
+    match finite::non_finite(float, data) {
         None => Ok(()),
-        Some(index) => Err(FormatProblem::NonFinite {
-            tensor: format!("{tensor} ({what})"),
-            index: index as u64,
-            value: values[index],
-            count: values.iter().filter(|value| !value.is_finite()).count() as u64,
+        Some((index, value, count)) => {
+            let (tensor, index) = (tensor.to_owned(), index as u64);
+            Err(FormatProblem::NonFinite { tensor, index, value, count }.into())
         }
-        .into()),
     }
 }

@@ -83,6 +83,11 @@ fn seems(tensor: &StoredTensor) -> &'static str {
 }
 
 impl Network {
+    /// Whether the names tell the order, so that it is inferred again whatever the sizes are.
+    pub(crate) fn is_named_in_order(&self) -> bool {
+        self.layers.is_sorted_by(|a, b| natural(&a.name, &b.name).is_le())
+    }
+
     /// Orders the layers by name, or else by what chains.
     fn put_in_order(&mut self) -> Result<String> {
         self.layers.sort_by(|a, b| natural(&a.name, &b.name));

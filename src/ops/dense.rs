@@ -3,9 +3,9 @@
 use super::linear::{self, Chunk, LayerWeights, Linear, Variant};
 use super::{Backend, kernel};
 use crate::error::Result;
-use crate::gpu::Gpu;
+use crate::gpu::{Buffer, Gpu, Recorder};
 use crate::scheme::Activation;
-use crate::tensor::Matrix;
+use crate::tensor::{FloatType, Matrix};
 
 /// act(X · Wᵀ + b): `x` is `[batch, cols]`, `weights` `[rows, cols]`, `bias` `[rows]`, the result
 /// `[batch, rows]`. Sums are f32 whatever the weights' type; before the activation they lie within
@@ -40,13 +40,41 @@ pub fn dense_with(
     layer.run(backend, x, batch, variant)
 }
 
+/// Records a layer of `f32` weights without activation: `weights` `[outputs, stride(inputs)]`,
+/// `bias` `[outputs]`, `x` `[batch, stride(inputs)]` and the result `[batch, stride(outputs)]`, all
+/// padded with zeros.
+pub(super) fn record_f32(
+    recorder: &mut Recorder,
+    [weights, bias, x, results]: [&Buffer; 4],
+    (batch, inputs, outputs): (usize, usize, usize),
+    software: bool,
+) -> Result<()> {
+    let variant = Variant::usual(batch, software);
+    let stride = linear::stride(outputs);
+    let params = [
+        ("batch", batch as u32),
+        ("eights", inputs.div_ceil(8) as u32),
+        ("outputs", outputs as u32),
+        ("padded_outputs", stride as u32),
+        ("first_output", 0),
+        ("stride", stride as u32),
+        ("activation", Activation::Identity.code().0),
+        ("slope", 0),
+    ];
+    let kernel = kernel("dense.wgsl", ENTRIES[variant as usize], FloatType::F32);
+    let workgroups = variant.workgroups(batch, stride);
+    recorder.dispatch(&kernel, &[weights, bias, x, results], &params, workgroups, 1)
+}
+
+/// In the order of [`Variant::ALL`].
+const ENTRIES: [&str; 3] = ["dense", "dense_direct", "dense_vector"];
+
 /// Takes weights to a GPU, rows padded to whole eights.
 pub(super) fn upload(gpu: &Gpu, weights: Matrix<'_>) -> Result<Vec<Chunk>> {
     let Matrix { float, rows, cols, data } = weights;
     let (row_bytes, padded_bytes) = (cols * float.size(), linear::stride(cols) * float.size());
     let step = linear::chunk_rows(padded_bytes);
-    let kernels = ["dense", "dense_direct", "dense_vector"];
-    let kernels = kernels.map(|entry| kernel("dense.wgsl", entry, float));
+    let kernels = ENTRIES.map(|entry| kernel("dense.wgsl", entry, float));
     let mut chunks = vec![];
     for first in (0..rows).step_by(step) {
         let outputs = step.min(rows - first);

@@ -40,7 +40,7 @@ impl Variant {
     }
 
     /// Workgroups for a chunk.
-    fn workgroups(self, batch: usize, outputs: usize) -> u64 {
+    pub(super) fn workgroups(self, batch: usize, outputs: usize) -> u64 {
         let (rows, columns) = match self {
             Self::Tiled => (batch.div_ceil(64), outputs.div_ceil(64)),
             Self::Direct => (batch.div_ceil(8), outputs.div_ceil(64)),

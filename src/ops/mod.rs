@@ -2,30 +2,47 @@
 //! shader. Those of [`Bound::Exact`] give the same bytes on the CPU and on every adapter, those of
 //! [`Bound::Float`] stay within a stated distance of an `f64` reference.
 
+pub mod activation;
 mod backend;
+mod batch;
 pub mod bitmask;
 pub mod dense;
+pub mod dense_grad;
 pub mod dense_masked;
 pub mod dense_packed;
 pub mod dequantize;
+pub mod fake_quantize;
+pub mod gather;
 pub mod histogram;
 pub mod linear;
+pub mod loss;
 pub mod measure;
+pub mod optimizer;
 pub mod pack;
 pub mod prune;
+pub mod prune_exact;
 pub mod prune_nm;
 pub mod quant_params;
 pub mod quantize;
 pub mod slab;
 pub mod softmax;
 pub mod stats;
+mod stream;
 mod table;
 pub mod top_k;
+mod values;
 
+pub use activation::Dropout;
 pub use backend::Backend;
+pub use batch::{Batch, Indices};
+pub use gather::Features;
+pub use loss::{Loss, Metrics, RowMetrics, Targets};
+pub use optimizer::{Moments, Optimizer, Step};
+pub use stream::{Stream, Submitted};
 pub use table::{
     Bound, Case, Expected, Operation, Output, Reference, ReferenceFn, Run, TABLE, Work,
 };
+pub use values::Values;
 
 use crate::error::{FormatProblem, Result};
 use crate::gpu::{Buffer, Gpu, Kernel, Recorder};

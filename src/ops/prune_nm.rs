@@ -30,6 +30,19 @@ pub(super) fn record(
     Ok(result)
 }
 
+/// Fails for a pattern that keeps none, more than there are, or spans more than 32.
+pub(super) fn check(pattern: NmPattern) -> Result<()> {
+    if pattern.keep == 0 || pattern.keep > pattern.of || pattern.of > 32 {
+        return Err(UsageError::OutOfRange {
+            what: "--nm",
+            value: format!("{}:{}", pattern.keep, pattern.of),
+            expected: "N:M with 1 <= N <= M <= 32",
+        }
+        .into());
+    }
+    Ok(())
+}
+
 /// Keeps `pattern.keep` of every `pattern.of` consecutive weights of each row of `cols`.
 ///
 /// # Errors
@@ -42,14 +55,7 @@ pub fn apply(
     cols: usize,
     pattern: NmPattern,
 ) -> Result<()> {
-    if pattern.keep == 0 || pattern.keep > pattern.of || pattern.of > 32 {
-        return Err(UsageError::OutOfRange {
-            what: "--nm",
-            value: format!("{}:{}", pattern.keep, pattern.of),
-            expected: "N:M with 1 <= N <= M <= 32",
-        }
-        .into());
-    }
+    check(pattern)?;
     rows(float, data, cols)?;
     let count = count(float, data)? as usize;
     let gpu = match backend {

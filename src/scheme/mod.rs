@@ -2,10 +2,17 @@
 //! activations of layers.
 
 mod activation;
+mod choice;
 mod presets;
 mod quant;
 
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, UsageError};
+
 pub use activation::Activation;
+pub use choice::{SchemeChoice, Sharing};
 pub use quant::{Arithmetic, Bits, Granularity, QuantParams, QuantScheme, Range};
 
 /// Magnitude statistics of one segment (a tensor, a row or a group), over its finite values.
@@ -58,6 +65,29 @@ pub struct NmPattern {
     pub keep: usize,
     /// Weights in a block, at most 32.
     pub of: usize,
+}
+
+impl fmt::Display for NmPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.keep, self.of)
+    }
+}
+
+impl FromStr for NmPattern {
+    type Err = Error;
+
+    /// # Errors
+    /// [`UsageError::OutOfRange`] where the text is not two numbers.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let numbers = text.split_once(':');
+        let numbers = numbers.and_then(|(n, m)| Some((n.parse().ok()?, m.parse().ok()?)));
+        let (keep, of) = numbers.ok_or_else(|| UsageError::OutOfRange {
+            what: "--nm",
+            value: text.to_owned(),
+            expected: "N:M, for example 2:4",
+        })?;
+        Ok(Self { keep, of })
+    }
 }
 
 /// One digit of the radix select over magnitude keys: 11, 10, then 10 bits.

@@ -1,13 +1,20 @@
+use std::fmt;
+
+use serde::Deserialize;
+
 use crate::error::{Result, UsageError};
 
 /// Width of a quantized code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 pub enum Bits {
     /// −2 … 1
+    #[serde(rename = "int2")]
     Two = 2,
     /// −8 … 7
+    #[serde(rename = "int4")]
     Four = 4,
     /// −128 … 127
+    #[serde(rename = "int8")]
     Eight = 8,
 }
 
@@ -61,8 +68,8 @@ impl QuantScheme {
     /// Checks that the parts go together.
     ///
     /// # Errors
-    /// [`UsageError::Conflict`] for an asymmetric narrow range or multiplier, and for either in
-    /// [`Arithmetic::WeightType`]; [`UsageError::OutOfRange`] for a group size of 0 or a multiplier outside 1 … 2^24.
+    /// [`UsageError::Conflict`] for an asymmetric narrow range or multiplier, and for a multiplier
+    /// in [`Arithmetic::WeightType`]; [`UsageError::OutOfRange`] for a group size of 0 or a multiplier outside 1 … 2^24.
     pub fn validate(&self) -> Result<()> {
         if !self.symmetric && self.range != Range::Full {
             return Err(UsageError::Conflict {
@@ -72,11 +79,11 @@ impl QuantScheme {
             }
             .into());
         }
-        if self.arithmetic == Arithmetic::WeightType && self.range != Range::Full {
+        if self.arithmetic == Arithmetic::WeightType && matches!(self.range, Range::Multiplier(_)) {
             return Err(UsageError::Conflict {
                 first: "--match compressed-tensors",
-                second: "--narrow-range or --scale",
-                advice: "compressed-tensors writes no such codes; leave one of them out",
+                second: "--scale",
+                advice: "compressed-tensors has no such form; leave one of them out",
             }
             .into());
         }
@@ -130,6 +137,26 @@ impl QuantScheme {
             Granularity::Tensor => rows * cols,
             Granularity::Channel => cols,
             Granularity::Group(size) => size,
+        }
+    }
+}
+
+/// "int4 asymmetric group 128".
+impl fmt::Display for QuantScheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "int{}", self.bits as u32)?;
+        if !self.symmetric {
+            f.write_str(" asymmetric")?;
+        }
+        match self.range {
+            Range::Full => {}
+            Range::Narrow => f.write_str(" narrow")?,
+            Range::Multiplier(n) => write!(f, " ×{n}")?,
+        }
+        match self.granularity {
+            Granularity::Tensor => f.write_str(" tensor"),
+            Granularity::Channel => f.write_str(" channel"),
+            Granularity::Group(size) => write!(f, " group {size}"),
         }
     }
 }

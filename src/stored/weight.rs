@@ -112,6 +112,49 @@ impl Weight {
         }
     }
 
+    /// The elements at `rows` and `cols`, both ascending, little-endian `[rows, cols]`. What was
+    /// read is released.
+    pub(crate) fn read_some(
+        &self,
+        file: &SafetensorsFile,
+        info: &TensorInfo,
+        rows: &[usize],
+        cols: &[usize],
+    ) -> Vec<u8> {
+        match self.float.size() {
+            2 => self.pick::<2>(file, info, rows, cols),
+            _ => self.pick::<4>(file, info, rows, cols),
+        }
+    }
+
+    fn pick<const SIZE: usize>(
+        &self,
+        file: &SafetensorsFile,
+        info: &TensorInfo,
+        rows: &[usize],
+        cols: &[usize],
+    ) -> Vec<u8> {
+        let mut picked = vec![0; rows.len() * cols.len() * SIZE];
+        let (elements, _) = picked.as_chunks_mut::<SIZE>();
+        // Line by line as they lie in the file.
+        let (lines, places) = if self.transposed { (cols, rows) } else { (rows, cols) };
+        let line_bytes = self.as_stored().row_bytes();
+        let mut window = lines.first().map_or(0, |line| line * line_bytes);
+        for (i, line) in lines.iter().enumerate() {
+            let end = (line + 1) * line_bytes;
+            let (source, _) = file.bytes(info, end - line_bytes..end).as_chunks::<SIZE>();
+            for (j, place) in places.iter().enumerate() {
+                let (row, col) = if self.transposed { (j, i) } else { (i, j) };
+                elements[row * cols.len() + col] = source[*place];
+            }
+            if end - window >= WINDOW_BYTES || i + 1 == lines.len() {
+                file.release(info, window..end);
+                window = end;
+            }
+        }
+        picked
+    }
+
     /// Where input feature `input` of output features `rows` lies in a transposed weight.
     fn run(&self, input: usize, rows: &Range<usize>) -> Range<usize> {
         let size = self.float.size();

@@ -1,6 +1,7 @@
 //! Tensors as data and nothing else: element types, shapes and borrowed views.
 
 mod dtype;
+pub(crate) mod finite;
 mod float;
 
 pub use dtype::DType;

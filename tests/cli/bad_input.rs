@@ -366,7 +366,15 @@ fn weights_that_are_not_finite_pass_when_that_is_asked_for() {
 #[test]
 fn arguments_that_make_no_sense() {
     let model = || Input::File("m.safetensors", file(&small()));
-    let rows: [(&str, i32, &[&str]); 29] = [
+    let rows: [(&str, i32, &[&str]); 32] = [
+        ("--keep-neurons 0", 2, &["--keep-neurons", "above 0"]),
+        ("--keep-neurons 1.5", 2, &["--keep-neurons", "1.5", "at most 1"]),
+        ("--keep-neurons half", 2, &["--keep-neurons", "'half'"]),
+        (
+            "--keep-neurons 0.5 --format compressed-tensors",
+            2,
+            &["--format compressed-tensors", "neurons", "add --quantize"],
+        ),
         ("--sparsity 1.5", 2, &["--sparsity", "1.5", "from 0 to 1"]),
         ("--sparsity=-0.1", 2, &["--sparsity", "-0.1", "from 0 to 1"]),
         ("--sparsity nan", 2, &["--sparsity", "NaN", "from 0 to 1"]),
@@ -395,11 +403,6 @@ fn arguments_that_make_no_sense() {
             2,
             &["--scale", "--match", "leave one"],
         ),
-        (
-            "--quantize int8 --narrow-range --match compressed-tensors",
-            2,
-            &["--narrow-range", "--match", "leave one"],
-        ),
         ("--quantize int8 --threads 0", 2, &["--threads"]),
         ("--quantize int8 --include (fc", 2, &["--include", "\"(fc\"", "unclosed group"]),
         ("--quantize int8 --exclude [", 2, &["--exclude", "\"[\"", "regular expression"]),
@@ -413,7 +416,7 @@ fn arguments_that_make_no_sense() {
             2,
             &["--format compressed-tensors", "add --quantize"],
         ),
-        ("", 2, &["nothing to do", "--quantize"]),
+        ("", 2, &["nothing to do", "--quantize", "--keep-neurons"]),
         ("--quantize int8 --include nothing", 2, &["no tensor is selected", "--include"]),
         (
             "--quantize int8 --device gpu:no-such-thing",
@@ -460,6 +463,32 @@ fn rows_that_are_not_whole_groups_are_all_listed() {
         let more = format!("--quantize int4 --group-size 8 --on-indivisible {what} --force");
         finish(&mut compress(&input, &out, &more)).succeeded();
     }
+}
+
+#[test]
+fn neurons_go_from_networks_alone() {
+    let llama = || {
+        let names = ["model.layers.0.mlp.up_proj.weight", "model.norm.weight"];
+        let tensors =
+            [weight(names[0], FloatType::BF16, &[16, 8]), weight(names[1], FloatType::BF16, &[8])];
+        Input::Folder(vec![
+            ("model.safetensors", file(&tensors)),
+            ("config.json", b"{\"model_type\":\"llama\"}".to_vec()),
+        ])
+    };
+    let one_layer = Input::File("m.safetensors", file(&small()[..2]));
+    let words = ["--keep-neurons", "chain of dense layers", "model.norm.weight", "describe it"];
+    assert_all_refused(vec![
+        row("no network", llama(), "--keep-neurons 0.5", 2, &words),
+        row("one layer", one_layer, "--keep-neurons 0.5", 2, &["only layer", "leave"]),
+        row(
+            "groups that do not divide what is left",
+            Input::File("m.safetensors", file(&small())),
+            "--keep-neurons 0.75 --quantize int4 --group-size 2",
+            2,
+            &["group size 2", "fc2.weight (3 wide)"],
+        ),
+    ]);
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! The program as a user runs it.
 
+#[path = "../common/arrays.rs"]
+mod arrays;
 #[path = "../common/command.rs"]
 mod command;
+#[path = "../common/digits.rs"]
+mod digits;
 #[path = "../common/files.rs"]
 mod files;
 #[path = "../common/raw.rs"]
@@ -10,6 +14,9 @@ mod raw;
 mod bad_input;
 mod bad_output;
 mod config;
+mod described;
 mod faults;
+mod networks;
 mod output;
 mod same_bytes;
+mod sweep;

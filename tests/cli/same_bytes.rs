@@ -51,6 +51,8 @@ fn recipes() -> Vec<String> {
             }
         }
     }
+    let others = ["", "--quantize int4 --group-size 4", "--format sparse-bitmask --sparsity 0.5"];
+    all.extend(others.map(|o| format!("--keep-neurons 0.37 {o} --on-indivisible channel")));
     all
 }
 

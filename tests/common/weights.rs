@@ -105,8 +105,11 @@ pub fn quant_schemes() -> impl Strategy<Value = QuantScheme> {
             symmetric,
             granularity,
             range,
-            // Other ranges are no scheme of compressed-tensors.
-            arithmetic: if range == Range::Full { arithmetic } else { Arithmetic::F32 },
+            // A multiplier is no form of compressed-tensors.
+            arithmetic: match range {
+                Range::Multiplier(_) => Arithmetic::F32,
+                Range::Full | Range::Narrow => arithmetic,
+            },
         },
     )
 }

@@ -2,15 +2,22 @@
 //! the `f64` reference; checked and trusted, with the adapter's limits and with WebGPU's, and with
 //! every estimate perturbed.
 
+mod activation;
 mod bitmask;
 mod comparator;
 mod dense;
+mod dense_grad;
 mod dense_masked;
 mod dense_packed;
 mod dequantize;
+mod fake_quantize;
+mod gather;
 mod histogram;
+mod loss;
+mod optimizer;
 mod pack;
 mod prune;
+mod prune_exact;
 mod prune_nm;
 mod quant_params;
 mod quantize;

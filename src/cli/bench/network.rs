@@ -4,17 +4,16 @@ use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 use serde_json::json;
-use tempfile::TempDir;
 
 use super::{Arguments, Common, Target, output};
+use crate::cli::network::{dense_and_stored, temporary_folder};
 use crate::cli::progress;
-use crate::compress::{Execution, Format, OnIndivisible, Recipe, decompress};
-use crate::error::{Error, Result};
+use crate::compress::{Format, OnIndivisible, Recipe};
+use crate::error::Result;
 use crate::io::Model;
 use crate::nn::{self, Loaded, Network, Speed};
 use crate::ops::Backend;
 use crate::scheme::QuantScheme;
-use crate::stored::format_of;
 
 /// From one row to what fills any device.
 pub(super) const BATCHES: [u32; 7] = [1, 4, 16, 64, 256, 1024, 4096];
@@ -37,10 +36,7 @@ struct Row<'a> {
 }
 
 pub(super) fn run(args: &Arguments, path: &Path, common: &Common) -> Result<()> {
-    let folder = TempDir::new().map_err(|source| {
-        let advice = "set TMPDIR to a folder that you may write to";
-        Error::Create { path: std::env::temp_dir(), source, advice }
-    })?;
+    let folder = temporary_folder()?;
     let forms = forms(path, folder.path(), common)?;
     let targets = Target::all(args, common)?;
     let steps = targets.len() * forms.len() * args.batches.len();
@@ -72,15 +68,8 @@ pub(super) fn run(args: &Arguments, path: &Path, common: &Common) -> Result<()> 
 fn forms(path: &Path, folder: &Path, common: &Common) -> Result<Vec<FormOf>> {
     let model = Model::open(path)?;
     let mut forms = vec![];
-    let dense = match format_of(&model) {
-        None => model,
-        Some(_) => {
-            let dense = folder.join("dense");
-            decompress(&model, &dense, false, &Execution::new(&Backend::Cpu))?;
-            forms.push(FormOf::new("as stored", model)?);
-            Model::open(&dense)?
-        }
-    };
+    let (dense, stored) = dense_and_stored(model, folder)?;
+    forms.extend(stored.map(|model| FormOf::new("as stored", model)).transpose()?);
     let quantize = |scheme| Recipe::new().quantize(scheme).on_indivisible(OnIndivisible::Channel);
     let derived = [
         ("int8", quantize(QuantScheme::int8())),

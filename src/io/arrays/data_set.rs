@@ -66,10 +66,28 @@ impl DataSet {
         Self::new(inputs, &labels).map_err(|error| error.in_file(&place))
     }
 
+    /// The test rows, where the data has any apart from those that are learnt from.
+    ///
+    /// # Errors
+    /// As [`DataSet::open`].
+    pub fn open_test(path: &Path) -> Result<Option<Self>> {
+        let apart = if path.is_dir() {
+            one_file(path, "t10k-images-idx3-ubyte").is_ok()
+        } else {
+            match Array::read_named(path, "x_test") {
+                Ok(_) => true,
+                Err(error) if is_name(&error) => false,
+                Err(error) => return Err(error),
+            }
+        };
+        apart.then(|| Self::open(path, Split::Test)).transpose()
+    }
+
     fn new(inputs: Array, labels: &Array) -> Result<Self> {
         let values: Vec<i64> = match (&labels.data, labels.rows()) {
             (ArrayData::U8(values), (_, 1)) => values.iter().map(|v| i64::from(*v)).collect(),
             (ArrayData::I64(values), (_, 1)) => values.clone(),
+            (ArrayData::F32(_), (_, 1)) => return Err(ArrayProblem::FloatLabels.into()),
             _ => {
                 return Err(ArrayProblem::Shape {
                     what: "the array of labels".to_owned(),
@@ -95,6 +113,32 @@ impl DataSet {
         Ok(Self { inputs, labels: labels.collect::<Result<_>>()? })
     }
 
+    /// The same with its inputs as floats, so that they are converted once only.
+    #[must_use]
+    pub fn into_floats(mut self) -> Self {
+        if let ArrayData::U8(_) | ArrayData::I64(_) = self.inputs.data {
+            self.inputs.data = ArrayData::F32(self.inputs.scaled().into_owned());
+        }
+        self
+    }
+
+    /// Leaves the first `rows` rows.
+    pub fn truncate(&mut self, rows: usize) {
+        let (all, width) = self.inputs.rows();
+        if rows >= all {
+            return;
+        }
+        self.labels.truncate(rows);
+        if let Some(extent) = self.inputs.shape.first_mut() {
+            *extent = rows;
+        }
+        match &mut self.inputs.data {
+            ArrayData::F32(values) => values.truncate(rows * width),
+            ArrayData::U8(values) => values.truncate(rows * width),
+            ArrayData::I64(values) => values.truncate(rows * width),
+        }
+    }
+
     /// Fails where a label is none of `classes` classes.
     ///
     /// # Errors
@@ -116,23 +160,25 @@ fn pair(path: &Path, split: Split) -> Result<(Array, Array)> {
         Split::Train => ["x_train", "y_train"],
         Split::Test => ["x_test", "y_test"],
     };
-    let no_name = |error: &Error| {
-        let problem = match error {
-            Error::Data(problem) | Error::Format { problem, .. } => problem,
-            _ => return false,
-        };
-        matches!(problem, FormatProblem::Array(ArrayProblem::Name { .. }))
-    };
     match Array::read_named(path, "x") {
         Ok(inputs) => Ok((inputs, Array::read_named(path, "y")?)),
-        Err(error) if no_name(&error) => match Array::read_named(path, x) {
+        Err(error) if is_name(&error) => match Array::read_named(path, x) {
             Ok(inputs) => Ok((inputs, Array::read_named(path, y)?)),
             // Neither is there: "x" is what to call it.
-            Err(other) if no_name(&other) => Err(error),
+            Err(other) if is_name(&other) => Err(error),
             Err(other) => Err(other),
         },
         Err(error) => Err(error),
     }
+}
+
+/// Whether an array of the wanted name is not there.
+fn is_name(error: &Error) -> bool {
+    let problem = match error {
+        Error::Data(problem) | Error::Format { problem, .. } => problem,
+        _ => return false,
+    };
+    matches!(problem, FormatProblem::Array(ArrayProblem::Name { .. }))
 }
 
 /// `stem` or `stem.gz` in `folder`; some copies have a dot instead of the second hyphen.

@@ -3,11 +3,11 @@
 
 use std::io::Read;
 
-use super::{Array, ArrayData, payload, read_exactly, sizes};
+use super::{Array, ArrayData, Limit, payload, read_exactly, sizes};
 use crate::error::{ArrayProblem, Result};
 
 /// Reads what follows the first four bytes, of which `kind` is the type.
-pub(super) fn read(mut stream: impl Read, kind: u8, dimensions: u8) -> Result<Array> {
+pub(super) fn read(mut stream: impl Read, kind: u8, dimensions: u8, limit: Limit) -> Result<Array> {
     let size = match kind {
         0x08 | 0x09 => 1,
         0x0b => 2,
@@ -24,7 +24,7 @@ pub(super) fn read(mut stream: impl Read, kind: u8, dimensions: u8) -> Result<Ar
     read_exactly(&mut stream, &mut extents, "IDX")?;
     let shape: Vec<u64> =
         extents.as_chunks::<4>().0.iter().map(|b| u64::from(u32::from_be_bytes(*b))).collect();
-    let bytes = payload(&mut stream, &shape, size)?;
+    let bytes = payload(&mut stream, &shape, size, limit)?;
     let data = match kind {
         0x08 => ArrayData::U8(bytes),
         0x09 => ArrayData::I64(bytes.iter().map(|b| i64::from(*b as i8)).collect()),

@@ -14,7 +14,7 @@ pub use data_set::{DataSet, Split};
 pub use npy::write_npy;
 
 use super::SafetensorsFile;
-use crate::error::{ArrayProblem, Error, Result};
+use crate::error::{ArrayProblem, Error, FormatProblem, Result};
 use crate::tensor::{DType, FloatType};
 
 /// Numbers of a file, in row-major order.
@@ -57,7 +57,9 @@ impl Array {
 
     fn find(path: &Path, name: Option<&str>) -> Result<Self> {
         let input = |source| Error::Input { path: path.to_owned(), source };
-        let mut file = BufReader::new(File::open(path).map_err(input)?);
+        let file = File::open(path).map_err(input)?;
+        let limit = Limit::packed(file.metadata().map_err(input)?.len());
+        let mut file = BufReader::new(file);
         let mut start = vec![];
         file.by_ref().take(8).read_to_end(&mut start).map_err(input)?;
         let whole = std::io::Cursor::new(start.clone()).chain(file);
@@ -65,9 +67,14 @@ impl Array {
             return from_safetensors(path, name);
         }
         let array = match &start[..] {
-            [b'P', b'K', 3 | 5, ..] => zip::read(path, name),
-            [0x1f, 0x8b, ..] => single(flate2::read::MultiGzDecoder::new(whole)),
-            [0x93, b'N', ..] | [0, 0, 8..=14, ..] => single(whole),
+            [] => Err(FormatProblem::Empty.into()),
+            [0x1f, 0x8b, ..] | [0x93, b'N', ..] | [0, 0, 8..=14, ..] if name.is_some() => {
+                let available = "one array without a name".to_owned();
+                Err(ArrayProblem::Name { wanted: name.map(str::to_owned), available }.into())
+            }
+            [b'P', b'K', 3 | 5, ..] => zip::read(path, name, limit),
+            [0x1f, 0x8b, ..] => single(flate2::read::MultiGzDecoder::new(whole), limit),
+            [0x93, b'N', ..] | [0, 0, 8..=14, ..] => single(whole, Limit::PLAIN),
             // The length of a header, of which the upper half is 0.
             [_, _, _, _, 0, 0, 0, 0] => return from_safetensors(path, name),
             _ => Err(ArrayProblem::Kind { found: start }.into()),
@@ -75,7 +82,8 @@ impl Array {
         array.map_err(|error| error.in_file(path))
     }
 
-    /// Elements as floats; bytes of images become 0 … 1, other integers themselves.
+    /// Elements as floats: bytes, as images have them, become 0 … 1; truth values and all other
+    /// integers stay what they are.
     pub fn scaled(&self) -> Cow<'_, [f32]> {
         match &self.data {
             ArrayData::F32(values) => values.into(),
@@ -88,18 +96,34 @@ impl Array {
     pub fn rows(&self) -> (usize, usize) {
         match &self.shape[..] {
             [] => (1, 1),
-            [rows, rest @ ..] => (*rows, rest.iter().product()),
+            // No rows may have any width.
+            [rows, rest @ ..] => (*rows, rest.iter().fold(1, |n: usize, e| n.saturating_mul(*e))),
         }
+    }
+
+    /// The same where its rows are `width` wide, and a batch of one row where it is a single row,
+    /// as a picture that was stored alone is.
+    #[must_use]
+    pub fn batched(mut self, width: usize) -> Self {
+        let elements = match &self.data {
+            ArrayData::F32(values) => values.len(),
+            ArrayData::U8(values) => values.len(),
+            ArrayData::I64(values) => values.len(),
+        };
+        if self.rows().1 != width && elements == width {
+            self.shape.insert(0, 1);
+        }
+        self
     }
 }
 
 /// NPY or IDX from a stream.
-fn single(mut stream: impl Read) -> Result<Array> {
+fn single(mut stream: impl Read, limit: Limit) -> Result<Array> {
     let mut start = [0; 4];
     read_exactly(&mut stream, &mut start, "array")?;
     match start {
-        [0x93, b'N', b'U', b'M'] => npy::read(stream),
-        [0, 0, kind, dimensions] => idx::read(stream, kind, dimensions),
+        [0x93, b'N', b'U', b'M'] => npy::read(stream, limit),
+        [0, 0, kind, dimensions] => idx::read(stream, kind, dimensions, limit),
         _ => Err(ArrayProblem::Kind { found: start.to_vec() }.into()),
     }
 }
@@ -110,19 +134,37 @@ fn read_exactly(stream: &mut impl Read, bytes: &mut [u8], kind: &'static str) ->
         .map_err(|e| ArrayProblem::Header { kind, reason: e.to_string() }.into())
 }
 
-/// Bytes that are read at once, at most.
-const MAX_BYTES: u64 = 64 << 30;
+/// How many bytes of data are read at most.
+#[derive(Clone, Copy)]
+struct Limit {
+    bytes: u64,
+    /// Whether it is due to the file's own size.
+    packed: bool,
+}
+
+impl Limit {
+    /// As they are in the file, of which there cannot be more.
+    const PLAIN: Self = Self { bytes: 64 << 30, packed: false };
+
+    /// For a file of `size` bytes that is unpacked. Pictures and sparse rows become a few to some
+    /// hundred times larger; a small file may do so as it likes, and no file fill the memory.
+    fn packed(size: u64) -> Self {
+        let bytes = size.saturating_mul(300).clamp(256 << 20, Self::PLAIN.bytes);
+        Self { bytes, packed: true }
+    }
+}
 
 /// Exactly the bytes of `shape`: memory grows as they arrive, so that a header alone cannot take
 /// it, and what a compressed file has beyond them is not unpacked.
-fn payload(stream: &mut impl Read, shape: &[u64], size: u64) -> Result<Vec<u8>> {
-    let too_large = || ArrayProblem::TooLarge { shape: shape.to_vec() };
+fn payload(stream: &mut impl Read, shape: &[u64], size: u64, limit: Limit) -> Result<Vec<u8>> {
+    let Limit { bytes: most, packed } = limit;
+    let too_large = || ArrayProblem::TooLarge { shape: shape.to_vec(), limit: most, packed };
     let elements = shape.iter().try_fold(1_u64, |n, extent| n.checked_mul(*extent));
-    let expected = elements.and_then(|n| n.checked_mul(size)).filter(|n| *n <= MAX_BYTES);
+    let expected = elements.and_then(|n| n.checked_mul(size)).filter(|n| *n <= most);
     let expected = expected.ok_or_else(too_large)?;
     let mut bytes = vec![];
     let read = stream.by_ref().take(expected + 1).read_to_end(&mut bytes);
-    read.map_err(|e| ArrayProblem::Header { kind: "data", reason: e.to_string() })?;
+    read.map_err(|e| ArrayProblem::Unpack { reason: e.to_string() })?;
     let found = bytes.len() as u64;
     if found == expected {
         return Ok(bytes);
@@ -135,6 +177,14 @@ fn payload(stream: &mut impl Read, shape: &[u64], size: u64) -> Result<Vec<u8>> 
 fn sizes(shape: &[u64]) -> Vec<usize> {
     // Each is at most the number of bytes, which was checked; an empty array may have any.
     shape.iter().map(|extent| usize::try_from(*extent).unwrap_or(usize::MAX)).collect()
+}
+
+/// Integers without a sign, as far as there are such with one.
+fn unsigned(values: &[u64]) -> Result<ArrayData> {
+    let signed = values.iter().enumerate().map(|(index, value)| {
+        i64::try_from(*value).map_err(|_| ArrayProblem::Integer { index, value: *value }.into())
+    });
+    Ok(ArrayData::I64(signed.collect::<Result<_>>()?))
 }
 
 fn from_safetensors(path: &Path, name: Option<&str>) -> Result<Array> {
@@ -154,10 +204,18 @@ fn from_safetensors(path: &Path, name: Option<&str>) -> Result<Array> {
             float.decode(data, &mut values);
             ArrayData::F32(values)
         }
-        (_, DType::U8 | DType::Bool) => ArrayData::U8(data.to_vec()),
+        (_, DType::U8) => ArrayData::U8(data.to_vec()),
+        (_, DType::Bool) => integers(1, |b| i64::from(b[0] != 0)),
         (_, DType::I8) => integers(1, |b| i64::from(b[0] as i8)),
+        (_, DType::I16) => integers(2, |b| i64::from(i16::from_le_bytes([b[0], b[1]]))),
+        (_, DType::U16) => integers(2, |b| i64::from(u16::from_le_bytes([b[0], b[1]]))),
         (_, DType::I32) => integers(4, |b| i64::from(i32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
         (_, DType::U32) => integers(4, |b| i64::from(u32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
+        (_, DType::U64) => {
+            let values: Vec<u64> =
+                data.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
+            unsigned(&values).map_err(|error| error.in_file(path))?
+        }
         (_, DType::I64) => integers(8, |b| i64::from_le_bytes(b.try_into().unwrap_or_default())),
         (_, DType::F64) => ArrayData::F32(
             data.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect(),
@@ -170,11 +228,11 @@ fn from_safetensors(path: &Path, name: Option<&str>) -> Result<Array> {
     Ok(Array { shape, data })
 }
 
-/// The name that is meant: `wanted`, or the only one.
+/// The name that is meant: `wanted`, or the only one, or "x", as data sets call their inputs.
 fn one_of<'a>(names: &[&'a str], wanted: Option<&str>) -> Result<&'a str> {
     let found = match (wanted, names) {
         (None, [only]) => Some(*only),
-        (None, _) => None,
+        (None, _) => names.iter().copied().find(|name| *name == "x"),
         (Some(wanted), _) => names.iter().copied().find(|name| *name == wanted),
     };
     found.ok_or_else(|| {

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use half::f16;
 use regex::Regex;
 
-use super::{Array, ArrayData, payload, read_exactly, sizes};
+use super::{Array, ArrayData, Limit, payload, read_exactly, sizes, unsigned};
 use crate::error::{ArrayProblem, Result};
 use crate::io::OutputFile;
 
@@ -27,9 +27,9 @@ struct Header {
 }
 
 /// Reads what follows the first four bytes.
-pub(super) fn read(mut stream: impl Read) -> Result<Array> {
+pub(super) fn read(mut stream: impl Read, limit: Limit) -> Result<Array> {
     let header = read_header(&mut stream)?;
-    let mut bytes = payload(&mut stream, &header.shape, header.size)?;
+    let mut bytes = payload(&mut stream, &header.shape, header.size, limit)?;
     if header.big_endian {
         bytes.chunks_exact_mut(header.size as usize).for_each(<[u8]>::reverse);
     }
@@ -127,20 +127,15 @@ fn decode(header: &Header, bytes: &[u8]) -> Result<ArrayData> {
         ('f', 2) => ArrayData::F32(map(bytes, |b| f16::from_le_bytes(b).to_f32())),
         ('f', 4) => ArrayData::F32(map(bytes, f32::from_le_bytes)),
         ('f', _) => ArrayData::F32(map(bytes, |b| f64::from_le_bytes(b) as f32)),
-        ('b', _) | ('u', 1) => ArrayData::U8(bytes.to_vec()),
+        ('b', _) => ArrayData::I64(bytes.iter().map(|b| i64::from(*b != 0)).collect()),
+        ('u', 1) => ArrayData::U8(bytes.to_vec()),
         ('i', 1) => ArrayData::I64(map(bytes, |b| i64::from(i8::from_le_bytes(b)))),
         ('i', 2) => ArrayData::I64(map(bytes, |b| i64::from(i16::from_le_bytes(b)))),
         ('i', 4) => ArrayData::I64(map(bytes, |b| i64::from(i32::from_le_bytes(b)))),
         ('i', _) => ArrayData::I64(map(bytes, i64::from_le_bytes)),
         ('u', 2) => ArrayData::I64(map(bytes, |b| i64::from(u16::from_le_bytes(b)))),
         ('u', 4) => ArrayData::I64(map(bytes, |b| i64::from(u32::from_le_bytes(b)))),
-        (_, _) => {
-            let values = map(bytes, u64::from_le_bytes);
-            if let Some(index) = values.iter().position(|value| i64::try_from(*value).is_err()) {
-                return Err(ArrayProblem::Integer { index, value: values[index] }.into());
-            }
-            ArrayData::I64(values.into_iter().map(|value| value as i64).collect())
-        }
+        (_, _) => unsigned(&map(bytes, u64::from_le_bytes))?,
     })
 }
 

@@ -232,7 +232,7 @@ const SHAPES: [(usize, usize, usize); 14] = [
     (70, 9, 257),
 ];
 
-const ACTIVATIONS: [Activation; 8] = [
+pub(super) const ACTIVATIONS: [Activation; 8] = [
     Activation::Identity,
     Activation::Relu,
     Activation::Gelu,

@@ -3,7 +3,7 @@
 use super::data::{LENGTHS, SHAPES, edges, for_all, gaussian, tiny, words_bytes};
 use super::{Case, Output, Work};
 use crate::cpu;
-use crate::ops::{bitmask, histogram, prune, prune_nm, stats};
+use crate::ops::{bitmask, histogram, prune, prune_exact, prune_nm, stats};
 use crate::scheme::{Cut, NmPattern, RadixDigit, SegmentStats};
 use crate::tensor::FloatType;
 
@@ -121,6 +121,46 @@ pub(super) fn prune_cases() -> Vec<Case> {
             cases.push(prune_case(float, data, Cut::above(0.0), 0, "zeros only"));
         }
     });
+    cases
+}
+
+pub(super) fn prune_exact_case(tensors: Vec<(Vec<f32>, usize)>, sparsity: f64, what: &str) -> Case {
+    let shapes: Vec<_> = tensors.iter().map(|(w, cols)| (w.len() / cols, *cols)).collect();
+    let bytes = tensors.iter().map(|(weights, _)| weights.len() as u64 * 4).sum();
+    Case {
+        name: format!("{shapes:?} to {sparsity}, {what}"),
+        // Three digits of the keys and the weights themselves.
+        work: Work { read: 4 * bytes, written: bytes, ..Work::default() },
+        run: Box::new(move |backend| {
+            let mut tensors = tensors.clone();
+            let mut views: Vec<_> =
+                tensors.iter_mut().map(|(weights, cols)| (&mut weights[..], *cols)).collect();
+            prune_exact::prune_exact(backend, &mut views, sparsity)?;
+            let weights = tensors.iter().flat_map(|(weights, _)| bytemuck::cast_slice(weights));
+            Ok(Output { parts: vec![("weights", weights.copied().collect())] })
+        }),
+        reference: None,
+    }
+}
+
+pub(super) fn prune_exact_cases() -> Vec<Case> {
+    let floats = |count: usize, seed: u64| -> Vec<f32> {
+        let data = edges(FloatType::F32, count, seed, true);
+        (0..count).map(|i| FloatType::F32.load(&data, i)).collect()
+    };
+    let mut cases = vec![];
+    for (i, (rows, cols)) in SHAPES.into_iter().enumerate() {
+        for sparsity in [0.0, 0.1, 0.5, 0.9, 1.0] {
+            let one = vec![(floats(rows * cols, i as u64), cols)];
+            cases.push(prune_exact_case(one, sparsity, "edges"));
+        }
+    }
+    for sparsity in [0.25, 0.7] {
+        let mixed = vec![(floats(17 * 31, 1), 31), (vec![], 5), (floats(90, 2), 9)];
+        cases.push(prune_exact_case(mixed, sparsity, "one cut for all"));
+        let alike = vec![(vec![-1.0; 50 * 3], 3), (vec![1.0; 70_001], 1)];
+        cases.push(prune_exact_case(alike, sparsity, "all alike"));
+    }
     cases
 }
 

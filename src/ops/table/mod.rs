@@ -3,28 +3,36 @@
 
 mod compare;
 mod data;
+mod gradients;
 mod layers;
 mod magnitude;
 mod quant;
 mod rows;
+mod traced;
+mod training;
 
 pub use compare::{Expected, Reference};
 use data::{gaussian, scheme};
+use gradients::{Activated, activation_case, activation_cases, dense_grad_case, dense_grad_cases};
 use layers::Weights;
 use magnitude::{
     FIRST_DIGIT, bitmask_case, bitmask_cases, histogram_case, histogram_cases, prune_case,
-    prune_cases, prune_nm_case, prune_nm_cases, stats_case, stats_cases,
+    prune_cases, prune_exact_case, prune_exact_cases, prune_nm_case, prune_nm_cases, stats_case,
+    stats_cases,
 };
 use quant::{
     dequantize_case, dequantize_cases, pack_case, pack_cases, quant_params_case,
     quant_params_cases, quantize_case, quantize_cases,
 };
 use rows::{f32_gaussian, softmax_case, softmax_cases, top_k_case, top_k_cases};
+use training::{
+    Kind, gather_case, gather_cases, loss_case, loss_cases, optimizer_case, optimizer_cases,
+};
 
-use super::Backend;
+use super::{Backend, Optimizer, Step};
 use crate::cpu;
 use crate::error::Result;
-use crate::scheme::{Bits, Cut, Granularity, NmPattern};
+use crate::scheme::{Activation, Bits, Cut, Granularity, NmPattern};
 use crate::tensor::FloatType;
 
 /// How far a result may lie from the reference.
@@ -114,6 +122,16 @@ pub const TABLE: &[Operation] = &[
         bench: |n| {
             let data = gaussian(FloatType::F32, n, 3);
             prune_case(FloatType::F32, data, Cut::above(0.67), 0, "bench")
+        },
+    },
+    Operation {
+        stem: "prune_exact",
+        summary: "magnitude pruning to exactly 90 %, selected on the device",
+        bound: Bound::Exact,
+        cases: prune_exact_cases,
+        bench: |n| {
+            let data = f32_gaussian(n & !4095, 1.0, 25);
+            prune_exact_case(vec![(data, 4096)], 0.9, "bench")
         },
     },
     Operation {
@@ -220,5 +238,49 @@ pub const TABLE: &[Operation] = &[
         bound: Bound::Exact,
         cases: top_k_cases,
         bench: |n| top_k_case(f32_gaussian(n & !4095, 4.0, 10), 4096, 5, "bench"),
+    },
+    Operation {
+        stem: "dense_grad",
+        summary: "gradients of a square layer, batch of 256",
+        bound: Bound::Float,
+        cases: dense_grad_cases,
+        bench: |n| {
+            let side = (n.isqrt() / 64).max(1) * 64;
+            dense_grad_case((256, side, side), None)
+        },
+    },
+    Operation {
+        stem: "activation",
+        summary: "relu with dropout and its gradient, rows of 1024",
+        bound: Bound::Float,
+        cases: activation_cases,
+        bench: |n| {
+            let (rows, activation) = (n / 1024, Activation::Relu);
+            activation_case(Activated { rows, cols: 1024, activation, rate: 0.1 })
+        },
+    },
+    Operation {
+        stem: "gather",
+        summary: "rows of 784 bytes in the order of a batch, to f32",
+        bound: Bound::Exact,
+        cases: gather_cases,
+        bench: |n| gather_case(n / 784, 784, n / 784, true),
+    },
+    Operation {
+        stem: "loss",
+        summary: "cross-entropy and its gradient, 10 classes",
+        bound: Bound::Float,
+        cases: loss_cases,
+        bench: |n| loss_case(n / 10, 10, 3.0, Kind::CrossEntropy),
+    },
+    Operation {
+        stem: "optimizer",
+        summary: "a step of Adam",
+        bound: Bound::Float,
+        cases: optimizer_cases,
+        bench: |n| {
+            let step = Step { number: 10, learning_rate: 1e-3, l2: 0.0, hold_zeros: false };
+            optimizer_case(n, Optimizer::ADAM, step)
+        },
     },
 ];

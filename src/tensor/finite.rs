@@ -3,7 +3,7 @@
 use crate::tensor::FloatType;
 
 /// Whether an element of `data` is NaN or infinite.
-pub(super) fn any_non_finite(float: FloatType, data: &[u8]) -> bool {
+pub(crate) fn any_non_finite(float: FloatType, data: &[u8]) -> bool {
     match float {
         FloatType::F32 => wide(data),
         FloatType::F16 => narrow(data, 0x7c00),
@@ -31,7 +31,7 @@ fn narrow(data: &[u8], infinity: u16) -> bool {
 }
 
 /// The NaN and infinite elements of `data`: place and value of the first, and how many there are.
-pub(super) fn non_finite(float: FloatType, data: &[u8]) -> Option<(usize, f32, u64)> {
+pub(crate) fn non_finite(float: FloatType, data: &[u8]) -> Option<(usize, f32, u64)> {
     let count = data.len() / float.size();
     let mut bad = (0..count).filter(|i| !float.load(data, *i).is_finite());
     let first = bad.next()?;
