@@ -292,6 +292,7 @@ fn directories_that_are_no_valid_model() {
         ("absolute name", in_shards("/etc/model.safetensors"), distrust.to_vec()),
         ("name with a folder", in_shards("original/model.safetensors"), distrust.to_vec()),
         ("name with a backslash", in_shards(r"..\model.safetensors"), distrust.to_vec()),
+        ("name with two dots", in_shards("model..safetensors"), distrust.to_vec()),
         ("name of another kind of file", in_shards("tokenizer.json"), distrust.to_vec()),
         ("index cut off", Input::Folder(broken_index), vec![INDEX, "not valid JSON", "fetch it"]),
         (

@@ -18,5 +18,6 @@ mod described;
 mod faults;
 mod networks;
 mod output;
+mod report;
 mod same_bytes;
 mod sweep;
