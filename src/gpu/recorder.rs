@@ -299,28 +299,7 @@ fn encode(gpu: &Gpu, commands: &[Command], clock: Option<&Clock>) -> wgpu::Comma
                 let timestamps = timestamps.filter(|t| {
                     t.beginning_of_pass_write_index.is_some() || t.end_of_pass_write_index.is_some()
                 });
-                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-                    label: None,
-                    timestamp_writes: timestamps,
-                });
-                for command in &commands[at..end] {
-                    let Command::Dispatch { pipeline, bindings, grid } = command else { continue };
-                    let entries: Vec<_> = bindings
-                        .iter()
-                        .map(|(binding, buffer)| wgpu::BindGroupEntry {
-                            binding: *binding,
-                            resource: wgpu::BindingResource::Buffer(buffer.binding()),
-                        })
-                        .collect();
-                    let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
-                        label: Some(&pipeline.key),
-                        layout: &pipeline.layout,
-                        entries: &entries,
-                    });
-                    pass.set_pipeline(&pipeline.compute);
-                    pass.set_bind_group(0, &group, &[]);
-                    pass.dispatch_workgroups(grid.x, grid.y, 1);
-                }
+                encode_pass(device, &mut encoder, &commands[at..end], timestamps);
                 at = end;
             }
         }
@@ -330,4 +309,33 @@ fn encode(gpu: &Gpu, commands: &[Command], clock: Option<&Clock>) -> wgpu::Comma
         encoder.copy_buffer_to_buffer(&clock.resolved, 0, clock.ticks.lease.raw(), 0, Some(16));
     }
     encoder
+}
+
+/// Encodes `dispatches` as one compute pass.
+fn encode_pass(
+    device: &wgpu::Device,
+    encoder: &mut wgpu::CommandEncoder,
+    dispatches: &[Command],
+    timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
+) {
+    let mut pass =
+        encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
+    for command in dispatches {
+        let Command::Dispatch { pipeline, bindings, grid } = command else { continue };
+        let entries: Vec<_> = bindings
+            .iter()
+            .map(|(binding, buffer)| wgpu::BindGroupEntry {
+                binding: *binding,
+                resource: wgpu::BindingResource::Buffer(buffer.binding()),
+            })
+            .collect();
+        let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(&pipeline.key),
+            layout: &pipeline.layout,
+            entries: &entries,
+        });
+        pass.set_pipeline(&pipeline.compute);
+        pass.set_bind_group(0, &group, &[]);
+        pass.dispatch_workgroups(grid.x, grid.y, 1);
+    }
 }
