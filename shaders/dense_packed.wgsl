@@ -3,8 +3,10 @@
 
 struct Params {
     batch: u32,
-    // inputs, padded, by eight
-    eights: u32,
+    // inputs, padded, by four
+    fours: u32,
+    // words of a row of codes
+    units: u32,
     // outputs of this chunk of the weights
     outputs: u32,
     // those and, in the last chunk, the padding of the result's rows
@@ -15,89 +17,111 @@ struct Params {
     activation: u32,
     // f32 bits
     slope: u32,
-    bits: u32,
-    words_per_row: u32,
-    // inputs a scale
-    segment_len: u32,
-    // 0 where one scale serves all rows
-    segments_per_row: u32,
-    // segment of this chunk's first row
-    first_segment: u32,
+    // parts that the inputs are split into, and fours of inputs in each
+    splits: u32,
+    split_fours: u32,
+    // scales of a row, and from one quad of rows to the next: 0 where one serves all
+    groups: u32,
+    quad_groups: u32,
+    // words of a group as a power of two; 31 where a row is one group
+    group_shift: u32,
+    // inputs of a group
+    group_len: u32,
+    // 1 = all codes have the same zero point
+    symmetric: u32,
 }
 
-// [outputs, words_per_row]
-@group(0) @binding(0) var<storage, read> codes: array<u32>;
-// [all segments, 2]: f32 bits of the scale, and what is taken from an unsigned code
-@group(0) @binding(1) var<storage, read> segments: array<vec2<u32>>;
+// [quads of outputs, units, 4 outputs]
+@group(0) @binding(0) var<storage, read> codes: array<vec4<u32>>;
+// [quads of all outputs, groups, 4 outputs]
+@group(0) @binding(1) var<storage, read> scales: array<vec4<f32>>;
+// likewise what is taken from an unsigned code; [1, 4 outputs] where symmetric
+@group(0) @binding(2) var<storage, read> offsets: array<vec4<u32>>;
 // [all outputs]
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
-// [batch, eights, 2]
-@group(0) @binding(3) var<storage, read> inputs: array<vec4<f32>>;
-// [batch, stride]
-@group(0) @binding(4) var<storage, read_write> results: array<f32>;
-@group(0) @binding(5) var<storage, read> params: Params;
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+// [batch, fours]
+@group(0) @binding(4) var<storage, read> inputs: array<vec4<f32>>;
+// [batch, stride]; of parts [splits, batch, padded_outputs]
+@group(0) @binding(5) var<storage, read_write> results: array<f32>;
+@group(0) @binding(6) var<storage, read> params: Params;
 
 //!include common/product.wgsl
 
-fn segment_of(row: u32, input: u32) -> vec2<u32> {
-    // The padding of a row belongs to no segment; any finite scale will do.
-    let group = min(input / params.segment_len, max(params.segments_per_row, 1u) - 1u);
-    return segments[params.first_segment + row * params.segments_per_row + group];
+// 8, 4 or 2
+override BITS: u32 = 4u;
+// 1 = a group may end inside of a word
+override UNEVEN: u32 = 0u;
+// a word holds 4, 8 or 16 codes
+override FOURS: u32 = 8u / BITS;
+
+struct Unit {
+    // a row each
+    words: vec4<u32>,
 }
 
-// Four codes from the lowest bits of a word on.
-fn four_codes(word: u32, bits: u32) -> vec4<i32> {
-    let mask = (1u << bits) - 1u;
-    let shifts = vec4(0u, bits, 2u * bits, 3u * bits);
-    return vec4<i32>((vec4(word) >> shifts) & vec4(mask));
+fn start(quad: u32) -> u32 {
+    return quad * params.units;
 }
 
-fn scaled(codes: vec4<i32>, row: u32, input: u32) -> vec4<f32> {
-    if params.segment_len % 4u == 0u {
-        let segment = segment_of(row, input);
-        return vec4<f32>(codes - vec4(i32(segment.y))) * bitcast<f32>(segment.x);
+fn unit(start: u32, at: u32) -> Unit {
+    return Unit(codes[start + at]);
+}
+
+fn group_start(quad: u32) -> u32 {
+    return (params.first_output / 4u + quad) * params.quad_groups;
+}
+
+fn group_of_unit(at: u32) -> u32 {
+    return min(at >> params.group_shift, params.groups - 1u);
+}
+
+// The padding of a row belongs to no group; any finite scale will do.
+fn group_of_input(input: u32) -> u32 {
+    return min(input / params.group_len, params.groups - 1u);
+}
+
+fn offset(group: u32) -> vec4<i32> {
+    return vec4<i32>(offsets[select(group, 0u, params.symmetric == 1u)]);
+}
+
+// The codes of one input.
+fn steps(words: vec4<u32>, shift: u32, zero: vec4<i32>) -> vec4<f32> {
+    let code = (words >> vec4(shift)) & vec4((1u << BITS) - 1u);
+    return vec4<f32>(vec4<i32>(code) - zero);
+}
+
+fn own_scale(words: vec4<u32>, shift: u32, group: u32) -> vec4<f32> {
+    return steps(words, shift, offset(group)) * scales[group];
+}
+
+fn raw(words: Unit, quad: u32, four: u32, part: u32) -> Four {
+    let shift = part * 4u * BITS;
+    let first = group_start(quad);
+    if UNEVEN == 1u {
+        return Four(
+            own_scale(words.words, shift, first + group_of_input(four * 4u)),
+            own_scale(words.words, shift + BITS, first + group_of_input(four * 4u + 1u)),
+            own_scale(words.words, shift + 2u * BITS, first + group_of_input(four * 4u + 2u)),
+            own_scale(words.words, shift + 3u * BITS, first + group_of_input(four * 4u + 3u)),
+        );
     }
-    let a = segment_of(row, input);
-    let b = segment_of(row, input + 1u);
-    let c = segment_of(row, input + 2u);
-    let d = segment_of(row, input + 3u);
-    let offsets = vec4<i32>(vec4(a.y, b.y, c.y, d.y));
-    return vec4<f32>(codes - offsets) * bitcast<vec4<f32>>(vec4(a.x, b.x, c.x, d.x));
-}
-
-// A word of a row; those beyond its end are zero.
-fn word_of(row: u32, word: u32) -> u32 {
-    if word >= params.words_per_row {
-        return 0u;
-    }
-    return codes[row * params.words_per_row + word];
-}
-
-fn weights8(row: u32, k8: u32) -> Eight {
-    let input = k8 * 8u;
-    var low: u32;
-    var high: u32;
-    switch params.bits {
-        case 8u: {
-            low = word_of(row, k8 * 2u);
-            high = word_of(row, k8 * 2u + 1u);
-        }
-        case 4u: {
-            low = word_of(row, k8);
-            high = low >> 16u;
-        }
-        default: {
-            low = word_of(row, k8 / 2u) >> ((k8 & 1u) * 16u);
-            high = low >> 8u;
-        }
-    }
-    return Eight(
-        scaled(four_codes(low, params.bits), row, input),
-        scaled(four_codes(high, params.bits), row, input + 4u),
+    let zero = offset(first + group_of_unit(four / FOURS));
+    return Four(
+        steps(words.words, shift, zero),
+        steps(words.words, shift + BITS, zero),
+        steps(words.words, shift + 2u * BITS, zero),
+        steps(words.words, shift + 3u * BITS, zero),
     );
 }
 
-@compute @workgroup_size(256)
+fn factor(quad: u32, at: u32) -> vec4<f32> {
+    if UNEVEN == 1u {
+        return vec4(1.0);
+    }
+    return scales[group_start(quad) + group_of_unit(at)];
+}
+
+@compute @workgroup_size(THREADS)
 fn dense_packed(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,

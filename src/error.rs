@@ -77,8 +77,8 @@ pub enum Error {
         /// The output.
         path: PathBuf,
     },
-    /// The output is the input (exit 2).
-    #[error("{}: is the input too; choose another output path", .path.display())]
+    /// The output is the input, lies in it, or would replace it (exit 2).
+    #[error("{}: is the input, lies in it, or holds it; choose another output path", .path.display())]
     OutputIsInput {
         /// The output.
         path: PathBuf,
@@ -125,6 +125,16 @@ pub enum Error {
         /// Which promise was broken.
         what: &'static str,
     },
+}
+
+/// The first few names of what may be many.
+pub(crate) fn first_of(names: &[impl AsRef<str>]) -> String {
+    const SHOWN: usize = 8;
+    let mut text = names.iter().take(SHOWN).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        text += &format!(", and {} more", names.len() - SHOWN);
+    }
+    text
 }
 
 impl From<ArrayProblem> for Error {

@@ -3,8 +3,9 @@
 
 use std::process::Command;
 
-use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use tensorpress::gpu::{Kernel, expand, sources};
+use tensorpress::ops::linear::{Launch, launches};
 
 /// The kernels: everything but the fragments.
 fn kernels() -> impl Iterator<Item = (&'static str, String)> {
@@ -27,21 +28,47 @@ fn every_shader_translates_to_every_language() {
             .validate(&module)
             .unwrap_or_else(|e| panic!("{path}: {e:?}"));
         assert!(!module.entry_points.is_empty(), "{path} has no entry point");
-        let values: &[f64] = if module.overrides.is_empty() { &[0.0] } else { &[0.0, 1.0, 2.0] };
+        let has =
+            |name: &str| module.overrides.iter().any(|(_, o)| o.name.as_deref() == Some(name));
+        let values: &[f64] = if has("DTYPE") { &[0.0, 1.0, 2.0] } else { &[0.0] };
         for dtype in values {
-            let mut constants = naga::back::PipelineConstants::default();
-            if !module.overrides.is_empty() {
-                constants.insert("DTYPE".to_owned(), *dtype);
-            }
-            let (module, info) =
-                naga::back::pipeline_constants::process_overrides(&module, &info, None, &constants)
-                    .unwrap_or_else(|e| panic!("{path}: {e:?}"));
+            let constants: &[_] = if has("DTYPE") { &[("DTYPE", *dtype)] } else { &[] };
+            let (module, info) = with_constants(path, &module, &info, None, constants);
             translate(path, &module, &info);
         }
     }
+    for launch in launches() {
+        let (module, info) = launched(&launch);
+        translate(launch.file, &module, &info);
+    }
 }
 
-fn translate(path: &str, module: &naga::Module, info: &naga::valid::ModuleInfo) {
+/// The module with values for its `override` constants, all of it or one entry point.
+fn with_constants(
+    path: &str,
+    module: &naga::Module,
+    info: &ModuleInfo,
+    entry: Option<&str>,
+    constants: &[(&str, f64)],
+) -> (naga::Module, ModuleInfo) {
+    let constants = constants.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+    let entry = entry.map(|entry| (naga::ShaderStage::Compute, entry));
+    let (module, info) =
+        naga::back::pipeline_constants::process_overrides(module, info, entry, &constants)
+            .unwrap_or_else(|e| panic!("{path}: {e:?}"));
+    (module.into_owned(), info.into_owned())
+}
+
+/// The kernel of a layer in one of its cuts.
+fn launched(launch: &Launch) -> (naga::Module, ModuleInfo) {
+    let module = parse(launch.file, &expand(launch.file).expect("expands"));
+    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+        .validate(&module)
+        .unwrap_or_else(|e| panic!("{}: {e:?}", launch.file));
+    with_constants(launch.file, &module, &info, Some(launch.entry), &launch.constants)
+}
+
+fn translate(path: &str, module: &naga::Module, info: &ModuleInfo) {
     use naga::back::{hlsl, msl, spv};
     let words = spv::write_vec(
         module,
@@ -93,21 +120,33 @@ fn params_are_words_in_the_order_that_the_host_sends() {
     assert!(seen >= 9, "only {seen} shaders have Params");
 }
 
+/// Invocations and workgroup memory of each entry point.
+fn sizes(module: &naga::Module) -> Vec<(u32, u32)> {
+    let memory = module
+        .global_variables
+        .iter()
+        .filter(|(_, v)| v.space == naga::AddressSpace::WorkGroup)
+        .map(|(_, v)| module.types[v.ty].inner.size(module.to_ctx()))
+        .sum();
+    module.entry_points.iter().map(|e| (e.workgroup_size.iter().product(), memory)).collect()
+}
+
 #[test]
 fn workgroups_fit_webgpus_default_limits() {
-    for (path, text) in kernels() {
-        let module = parse(path, &text);
-        let memory: u32 = module
-            .global_variables
-            .iter()
-            .filter(|(_, v)| v.space == naga::AddressSpace::WorkGroup)
-            .map(|(_, v)| module.types[v.ty].inner.size(module.to_ctx()))
-            .sum();
+    let fit = |path: &str, (invocations, memory): (u32, u32)| {
         assert!(memory <= 16 << 10, "{path}: {memory} bytes of workgroup memory");
-        for entry in &module.entry_points {
-            let size: u32 = entry.workgroup_size.iter().product();
-            assert!(size <= 256, "{path}: {size} invocations");
-        }
+        assert!(invocations <= 256, "{path}: {invocations} invocations");
+    };
+    let layers = launches();
+    for (path, text) in kernels().filter(|(path, _)| layers.iter().all(|l| l.file != *path)) {
+        sizes(&parse(path, &text)).into_iter().for_each(|size| fit(path, size));
+    }
+    // What the host holds against a device's limits is what the shader takes.
+    for launch in layers {
+        let (module, _) = launched(&launch);
+        let size = (launch.invocations, launch.workgroup_bytes);
+        assert_eq!(sizes(&module), [size], "{launch:?}");
+        fit(launch.file, size);
     }
 }
 

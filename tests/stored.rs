@@ -246,6 +246,14 @@ fn broken_parts_are_refused() {
     let fp8 = tensor("m.weight", DType::F8E4M3, &[2, 2], &[0; 4]);
     let cases: Vec<(&str, Vec<Tensor>)> = vec![
         ("no scale", vec![codes(1), sizes(2, 8)]),
+        (
+            "codes of another type",
+            vec![
+                tensor("m.weight_packed", DType::I8, &[2, 4], &[0; 8]),
+                scale(&[2, 1]),
+                sizes(2, 8),
+            ],
+        ),
         ("codes of another shape", vec![codes(3), scale(&[2, 1]), sizes(2, 8)]),
         ("scales of another shape", vec![codes(1), scale(&[3, 1]), sizes(2, 8)]),
         ("groups that do not divide", vec![codes(1), scale(&[2, 3]), sizes(2, 8)]),

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Times steps of training beside numpy and PyTorch, in one run: forward, backward and Adam of a
-network 784-100-10 (relu, softmax cross-entropy) on random bytes.
+network 784-HIDDEN-10 (relu, softmax cross-entropy) on random bytes.
 
-    benches/peers/train_peers.py [--threads N] [--rounds N] [--batches 32,256] [--json]
+    benches/peers/train_peers.py [--threads N] [--rounds N] [--batches 32,256] [--hidden 100] [--json]
 
 Needs numpy; PyTorch is timed where it is installed. Builds tensorpress's example train_steps
 (TRAIN_STEPS=PATH takes a program that is built). Each program is timed in turn, round after round;
@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-ROWS, INPUTS, HIDDEN, CLASSES = 60_000, 784, 100, 10
+ROWS, INPUTS, CLASSES = 60_000, 784, 10
 # An epoch or so; long enough that starting up does not count.
 SECONDS = 2.0
 
@@ -28,11 +28,13 @@ def arguments():
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batches", default="32,256")
+    parser.add_argument("--hidden", type=int, default=100)
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 
 
 ARGUMENTS = arguments()
+HIDDEN = ARGUMENTS.hidden
 for library in ("OMP", "OPENBLAS", "MKL", "RAYON"):  # before numpy reads them
     os.environ[f"{library}_NUM_THREADS"] = str(ARGUMENTS.threads)
 
@@ -146,6 +148,7 @@ def program():
 
 def our_seconds(path, batch):
     command = [path, "--batch", str(batch), "--seconds", str(SECONDS), "--json"]
+    command += ["--hidden", str(HIDDEN)]
     ran = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(ran.stdout)["seconds_a_step"]
 
@@ -170,7 +173,7 @@ def main():
     if ARGUMENTS.json:
         json.dump({"schema_version": 1, "threads": ARGUMENTS.threads, "results": rows}, sys.stdout)
         return
-    print(f"{ARGUMENTS.threads} threads, best of {ARGUMENTS.rounds}")
+    print(f"784-{HIDDEN}-10, {ARGUMENTS.threads} threads, best of {ARGUMENTS.rounds}")
     print(f"{'batch':>6} {'program':>12} {'us/step':>9} {'rows/s':>10} {'s/epoch':>8}")
     for row in rows:
         print(f"{row['batch']:>6} {row['program']:>12} {row['us_a_step']:>9.1f} "

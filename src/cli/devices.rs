@@ -18,7 +18,9 @@ pub(super) struct Arguments {}
 
 pub(super) fn run(_arguments: &Arguments, common: &Common) -> Result<()> {
     let adapters = gpu::list();
-    let auto = Backend::open(&DeviceChoice::Auto, GpuOptions::default())?;
+    // A choice of the environment that cannot be met is told, not obeyed: this is where to look.
+    let auto = Backend::open(&DeviceChoice::Auto, GpuOptions::default());
+    let auto = auto.map(|backend| backend.name().to_owned());
     if common.json {
         output::json(&as_json(&adapters, &auto))
     } else {
@@ -48,7 +50,7 @@ fn mib(bytes: u64) -> u64 {
     bytes >> 20
 }
 
-fn as_text(adapters: &[AdapterDescription], auto: &Backend) -> String {
+fn as_text(adapters: &[AdapterDescription], auto: &Result<String>) -> String {
     let mut rows = vec![["cpu", "CPU backend", "", "", "", "", ""].map(str::to_owned).to_vec()];
     for (index, adapter) in adapters.iter().enumerate() {
         let info = &adapter.info;
@@ -64,7 +66,11 @@ fn as_text(adapters: &[AdapterDescription], auto: &Backend) -> String {
     }
     let header = ["device", "name", "kind", "backend", "driver", "binding MiB", "features"];
     let table = output::table(&header, header.len(), rows);
-    let mut text = format!("{table}\nauto takes: {}\n", auto.name());
+    let auto = match auto {
+        Ok(name) => format!("auto takes: {name}"),
+        Err(error) => format!("auto takes nothing: {error}"),
+    };
+    let mut text = format!("{table}\n{auto}\n");
     if adapters.is_empty() {
         text.push_str(
             "No adapter found: the CPU backend does all the work. For a GPU, install its Vulkan \
@@ -79,7 +85,7 @@ fn as_text(adapters: &[AdapterDescription], auto: &Backend) -> String {
     text
 }
 
-fn as_json(adapters: &[AdapterDescription], auto: &Backend) -> Value {
+fn as_json(adapters: &[AdapterDescription], auto: &Result<String>) -> Value {
     let adapters: Vec<Value> = adapters
         .iter()
         .enumerate()
@@ -108,5 +114,5 @@ fn as_json(adapters: &[AdapterDescription], auto: &Backend) -> Value {
             })
         })
         .collect();
-    json!({ "schema_version": 1, "adapters": adapters, "auto": auto.name() })
+    json!({ "schema_version": 1, "adapters": adapters, "auto": auto.as_ref().ok() })
 }

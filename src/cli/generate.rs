@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
+use serde_json::json;
 
-use super::{Cli, output};
+use super::{Cli, Common, output};
 use crate::error::{Error, Result};
 
 /// Print a script that completes arguments in a shell
@@ -30,20 +31,32 @@ pub(super) struct Man {
     output: Option<PathBuf>,
 }
 
-pub(super) fn completions(arguments: &Completions) -> Result<()> {
+pub(super) fn completions(arguments: &Completions, common: &Common) -> Result<()> {
     let mut script = vec![];
     clap_complete::generate(arguments.shell, &mut Cli::command(), "tensorpress", &mut script);
-    output::print(&String::from_utf8_lossy(&script))
+    let script = String::from_utf8_lossy(&script);
+    if common.json {
+        let shell = arguments.shell.to_string();
+        return output::json(&json!({ "schema_version": 1, "shell": shell, "script": script }));
+    }
+    output::print(&script)
 }
 
-pub(super) fn man(arguments: &Man) -> Result<()> {
-    let Some(folder) = &arguments.output else {
-        let mut page = vec![];
-        clap_mangen::Man::new(Cli::command())
-            .render(&mut page)
-            .map_err(|source| Error::Stdout { source })?;
-        return output::print(&String::from_utf8_lossy(&page));
-    };
-    clap_mangen::generate_to(Cli::command(), folder)
-        .map_err(|source| Error::Write { path: folder.clone(), source })
+pub(super) fn man(arguments: &Man, common: &Common) -> Result<()> {
+    if let Some(folder) = &arguments.output {
+        clap_mangen::generate_to(Cli::command(), folder)
+            .map_err(|source| Error::Write { path: folder.clone(), source })?;
+        let folder = folder.display().to_string();
+        let report = json!({ "schema_version": 1, "folder": folder });
+        return if common.json { output::json(&report) } else { Ok(()) };
+    }
+    let mut page = vec![];
+    clap_mangen::Man::new(Cli::command())
+        .render(&mut page)
+        .map_err(|source| Error::Stdout { source })?;
+    let page = String::from_utf8_lossy(&page);
+    if common.json {
+        return output::json(&json!({ "schema_version": 1, "page": page }));
+    }
+    output::print(&page)
 }

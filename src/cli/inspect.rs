@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::Common;
 use super::device::with_progress;
-use super::output::{self, bytes, figure, percent, shape};
+use super::output::{self, bytes, figure, percent, plain, shape};
 use crate::compress::{self, Inspection};
 use crate::error::Result;
 use crate::io::Model;
@@ -75,7 +75,7 @@ fn text(report: &Inspection) -> String {
     );
     text += &format!("format: {}\n", report.format.as_deref().unwrap_or("dense"));
     for (key, value) in &report.metadata {
-        text += &format!("metadata {key}: {value}\n");
+        text += &format!("metadata {}: {}\n", plain(key), plain(value));
     }
     text
 }

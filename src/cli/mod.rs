@@ -144,8 +144,8 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Command::Apply(arguments) => apply::run(arguments, common),
         Command::Devices(arguments) => devices::run(arguments, common),
         Command::Bench(arguments) => bench::run(arguments, common),
-        Command::Completions(arguments) => generate::completions(arguments),
-        Command::Man(arguments) => generate::man(arguments),
+        Command::Completions(arguments) => generate::completions(arguments, common),
+        Command::Man(arguments) => generate::man(arguments, common),
     }
 }
 

@@ -1,8 +1,9 @@
 //! What goes to standard output and standard error.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::Common;
@@ -42,12 +43,27 @@ pub(super) fn error(error: &Error) {
     diagnostic(&format!("error: {error}"));
 }
 
-/// A line on standard error. Where nobody listens any more, the work goes on all the same.
-fn diagnostic(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+/// Lines on standard error. Where nobody listens any more, the work goes on all the same.
+fn diagnostic(text: &str) {
+    for line in text.lines() {
+        let _ = writeln!(std::io::stderr().lock(), "{}", plain(line));
+    }
 }
 
-/// A table as wide as the terminal; all but the `left` first columns are aligned to the right.
+/// `text` on one line and without what a terminal would obey: names in a file are anybody's words.
+pub(super) fn plain(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let escaped = text.chars().map(|c| match c {
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.to_string(),
+    });
+    Cow::Owned(escaped.collect())
+}
+
+/// A table as wide as the terminal; all but the `left` first columns are aligned to the right, and
+/// the last of those is the one whose text may take several lines.
 pub(super) fn table(header: &[impl AsRef<str>], left: usize, rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
@@ -59,12 +75,33 @@ pub(super) fn table(header: &[impl AsRef<str>], left: usize, rows: Vec<Vec<Strin
     if !header.is_empty() {
         table.set_header(header.iter().map(AsRef::as_ref));
     }
-    table.add_rows(rows.into_iter().map(|row| row.into_iter().map(Cell::new)));
+    let cells = |row: Vec<String>| row.into_iter().map(|text| Cell::new(plain(&text)));
+    table.add_rows(rows.into_iter().map(cells));
     for column in table.column_iter_mut().skip(left) {
         column.set_cell_alignment(CellAlignment::Right);
     }
+    if let Some(width) = table.width() {
+        fit(&mut table, left, width.into());
+    }
     let lines = table.lines().map(|line| line.trim_end().to_owned() + "\n");
     lines.collect()
+}
+
+/// Lets one column wrap and no other, because numbers and names cannot be read in pieces. Where
+/// that does not suffice, the terminal breaks the lines.
+fn fit(table: &mut Table, left: usize, width: usize) {
+    const LEAST: usize = 8;
+    let widths = table.column_max_content_widths();
+    let text = left.min(widths.len()).saturating_sub(1);
+    let padded = widths.iter().map(|width| usize::from(*width) + 2);
+    let others: usize = padded.enumerate().filter(|(i, _)| *i != text).map(|(_, w)| w).sum();
+    if others + LEAST + 2 > width {
+        table.set_content_arrangement(ContentArrangement::Disabled);
+        return;
+    }
+    for (_, column) in table.column_iter_mut().enumerate().filter(|(i, _)| *i != text) {
+        column.set_constraint(ColumnConstraint::ContentWidth);
+    }
 }
 
 /// Lines in columns, without a header.
@@ -104,6 +141,32 @@ pub(super) fn percent(share: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn numbers_and_names_stay_in_one_piece() {
+        let table = |width| {
+            let mut table = comfy_table::Table::new();
+            table.load_preset(comfy_table::presets::NOTHING);
+            table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
+            table.set_width(width);
+            table.add_row(["fc1.weight", "sparsity 0.5, int8 channel", "5.881e-2", "313.6 kB"]);
+            super::fit(&mut table, 2, width.into());
+            table.to_string()
+        };
+        for width in [10, 40, 44, 52, 60, 100] {
+            let text = table(width);
+            for word in ["fc1.weight", "sparsity", "5.881e-2", "313.6 kB"] {
+                assert!(text.contains(word), "{width}:\n{text}");
+            }
+            assert_eq!(text.lines().count() > 1, [44, 52].contains(&width), "{width}:\n{text}");
+        }
+    }
+
+    #[test]
+    fn names_cannot_command_a_terminal() {
+        assert_eq!(super::plain("a.weight é ×"), "a.weight é ×");
+        assert_eq!(super::plain("a\u{1b}[2J\nb\r\u{9b}"), "a\\u{1b}[2J\\nb\\r\\u{9b}");
+    }
+
     #[test]
     fn bytes_read_well() {
         let texts = [0, 999, 1000, 1500, 999_949, 999_960, 5_000_000_000].map(super::bytes);

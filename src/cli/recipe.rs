@@ -20,15 +20,20 @@ pub(super) struct RecipeArguments {
     pub(super) keep_neurons: Option<f64>,
     /// Zero exactly this share of each weight, smallest magnitudes first (0.5 is half)
     #[arg(long, value_name = "S", group = "pruning", help_heading = "Pruning")]
+    #[arg(allow_negative_numbers = true)]
     pub(super) sparsity: Option<f64>,
     /// Take --sparsity of all selected weights together: some lose more, some less
+    // The group alone does not do: a rival of --sparsity would satisfy `requires`.
     #[arg(long, requires = "sparsity", help_heading = "Pruning")]
+    #[arg(conflicts_with_all = ["threshold", "threshold_ratio", "nm"])]
     pub(super) global: bool,
     /// Zero where |w| ≤ T
     #[arg(long, value_name = "T", group = "pruning", help_heading = "Pruning")]
+    #[arg(allow_negative_numbers = true)]
     pub(super) threshold: Option<f32>,
     /// Zero where |w| < A × the largest |w| of the tensor (a ratio is not a sparsity)
     #[arg(long, value_name = "A", group = "pruning", help_heading = "Pruning")]
+    #[arg(allow_negative_numbers = true)]
     pub(super) threshold_ratio: Option<f32>,
     /// Keep the N largest of every M consecutive inputs, for example 2:4
     #[arg(long, value_name = "N:M", group = "pruning", help_heading = "Pruning")]
@@ -62,7 +67,7 @@ pub(super) struct QuantizeArguments {
     /// --scale tensor
     #[arg(long, requires = "quantize", help_heading = "Quantizing")]
     pub(super) granularity: Option<Share>,
-    /// Weights in a group
+    /// Weights in a group (128 where groups are used)
     #[arg(long, value_name = "N", requires = "quantize", help_heading = "Quantizing")]
     pub(super) group_size: Option<usize>,
     /// Store zero points, so that the range need not be symmetric

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::plan::{Form, Plan};
 use crate::scheme::{Granularity, QuantScheme};
+use crate::stored::{is_embedding, module, parts};
 
 /// The model's `quantization_config`; `None` where all weights stay dense.
 pub(super) fn quantization(plan: &Plan, kept_share: Option<f64>) -> Option<Value> {
@@ -43,11 +44,6 @@ pub(super) fn quantization(plan: &Plan, kept_share: Option<f64>) -> Option<Value
     Some(config)
 }
 
-/// The module that a weight belongs to.
-fn module(name: &str) -> &str {
-    name.strip_suffix(".weight").or_else(|| name.strip_suffix("/kernel")).unwrap_or(name)
-}
-
 /// Every module with a two-dimensional weight that is not compressed.
 fn ignored(plan: &Plan) -> Vec<String> {
     let left = plan.tensors.iter().filter(|tensor| {
@@ -56,8 +52,19 @@ fn ignored(plan: &Plan) -> Vec<String> {
         let linear = name.ends_with(".weight") || name.ends_with("/kernel");
         !compressed && linear && tensor.input.shape.len() == 2
     });
-    left.map(|tensor| module(&tensor.input.name).to_owned()).collect()
+    let mut modules: Vec<String> =
+        left.map(|tensor| module(&tensor.input.name).to_owned()).collect();
+    // A head that shares the embedding's weight is a module without a tensor of its own.
+    let has = |wanted: &dyn Fn(&str) -> bool| plan.tensors.iter().any(|t| wanted(&t.input.name));
+    let is_head = |name: &str| parts(name).any(|part| part == HEAD);
+    if has(&is_embedding) && !has(&is_head) {
+        modules.push(HEAD.to_owned());
+    }
+    modules
 }
+
+/// The module that turns hidden states into logits.
+const HEAD: &str = "lm_head";
 
 /// One group a scheme. With several, each names its modules.
 fn groups(plan: &Plan) -> Map<String, Value> {

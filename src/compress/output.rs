@@ -2,6 +2,7 @@
 //! other file carried over.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -44,8 +45,11 @@ impl<'a> Output<'a> {
         OutputFile::check(path, force)
     }
 
-    /// Begins to write about `bytes` bytes.
+    /// Begins to write about `bytes` bytes of tensors.
     pub(super) fn begin(model: &'a Model, path: &Path, force: bool, bytes: u64) -> Result<Self> {
+        let others = model.other_files().iter();
+        let others = others.filter_map(|name| fs::metadata(model.root().join(name)).ok());
+        let bytes = bytes + others.map(|file| file.len()).sum::<u64>();
         let directory = model
             .is_directory()
             .then(|| OutputDirectory::create(path, bytes, force))

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::plan::{Plan, TensorPlan};
 use super::recipe::{Format, Pruning};
 use crate::cpu::slab::ReportSums;
+use crate::error::first_of;
 use crate::stored::Form;
 
 /// What was done to one tensor.
@@ -188,30 +189,39 @@ impl Report {
                 let text = format!(
                     "the threshold of {ratio} of the largest weight removed more than 90% of {}; \
                      a ratio is not a sparsity: --sparsity sets the share exactly",
-                    names.join(", ")
+                    first_of(&names)
                 );
                 self.warnings.push(text);
             }
         }
-        if self.bytes_after >= self.bytes_before && plan.format == Format::Dense {
-            let quantized = plan.selected().any(|(_, _, work)| work.scheme.is_some());
-            let text = match plan.prune {
-                None if !quantized => "no neuron goes, so the file is not smaller",
-                Some(_) => {
-                    "zeros take as much room as other weights in a dense file, so it is not \
-                     smaller; --format sparse-bitmask or --quantize int4 makes it smaller"
-                }
-                None => {
-                    "dense weights keep their type, so the file is not smaller; leave --format \
-                     dense out to store the codes"
-                }
-            };
-            self.warnings.push(text.to_owned());
+        if self.bytes_after >= self.bytes_before {
+            self.warnings.extend(why_not_smaller(plan).map(str::to_owned));
         }
     }
 
     pub(super) fn took(&mut self, time: std::time::Duration) {
         self.seconds = time.as_secs_f64();
         self.gb_per_second = self.bytes_before as f64 / 1e9 / self.seconds.max(1e-9);
+    }
+}
+
+/// Why the output of `plan` is not smaller, and which option makes it so.
+fn why_not_smaller(plan: &Plan) -> Option<&'static str> {
+    let quantized = plan.selected().any(|(_, _, work)| work.scheme.is_some());
+    match plan.format {
+        Format::Dense if quantized => Some(
+            "dense weights keep their type, so the file is not smaller; leave --format dense out \
+             to store the codes",
+        ),
+        Format::Dense if plan.prune.is_none() => Some("no neuron goes, so the file is not smaller"),
+        Format::Dense => Some(
+            "zeros take as much room as other weights in a dense file, so it is not smaller; \
+             --format sparse-bitmask or --quantize int4 makes it smaller",
+        ),
+        Format::SparseBitmask => Some(
+            "so few weights are zero that the bit mask takes more room than it saves; a higher \
+             --sparsity or --quantize int4 makes the file smaller",
+        ),
+        Format::CompressedTensors => None,
     }
 }

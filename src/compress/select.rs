@@ -11,7 +11,9 @@ use crate::stored::{is_embedding, parts};
 /// [`UsageError::Pattern`].
 pub fn pattern(argument: &'static str, text: &str) -> Result<Regex> {
     Regex::new(text).map_err(|error| {
-        let reason = error.to_string().lines().last().unwrap_or_default().trim().to_owned();
+        let words = error.to_string();
+        let reason = words.lines().last().unwrap_or_default();
+        let reason = reason.trim_start_matches("error:").trim().to_owned();
         UsageError::Pattern { argument, pattern: text.to_owned(), reason }.into()
     })
 }

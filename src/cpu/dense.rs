@@ -1,12 +1,18 @@
 //! A dense layer on the CPU.
+
+use std::ops::Range;
+
+use bytemuck::Pod;
+
+use super::blocks::Finish;
 use super::convert;
-use super::product::{self, Rows};
+use super::product::{self, Panels, fill_panels, multiply, prefetch, room, total};
+use super::simd::{Floats, Halves, LANES, Level, Simd};
 use crate::scheme::Activation;
 use crate::tensor::{FloatType, Matrix};
-use multiversion::multiversion;
 
 /// act(X · Wᵀ + b): `x` is `[batch, cols]`, `weights` `[rows, cols]`, `bias` `[rows]` and `out`
-/// `[batch, rows]`.
+/// `[batch, rows]`. For weights that are used once: [`DensePanels`] are faster after that.
 pub fn dense(
     x: &[f32],
     weights: Matrix<'_>,
@@ -14,10 +20,184 @@ pub fn dense(
     activation: Activation,
     out: &mut [f32],
 ) {
-    product::run(&weights, x, bias, activation, out);
+    let finish = Finish { bias, activation, level: Level::best() };
+    product::run(&weights, x, finish, out);
 }
 
-impl Rows for Matrix<'_> {
+/// Weights in the order in which the CPU multiplies them: sixteen outputs side by side.
+#[derive(Debug)]
+pub struct DensePanels(Stored);
+
+#[derive(Debug)]
+enum Stored {
+    F32(Of<F32>),
+    F16(Of<F16>),
+    BF16(Of<BF16>),
+}
+
+impl DensePanels {
+    /// Rearranges weights `[rows, cols]`.
+    pub fn new(weights: Matrix<'_>) -> Self {
+        Self(match weights.float {
+            FloatType::F32 => Stored::F32(Of::new(weights, f32::from_le_bytes)),
+            FloatType::F16 => Stored::F16(Of::new(weights, u16::from_le_bytes)),
+            FloatType::BF16 => Stored::BF16(Of::new(weights, u16::from_le_bytes)),
+        })
+    }
+
+    /// act(X · Wᵀ + b), as [`dense`].
+    pub fn forward(
+        &self,
+        level: Level,
+        x: &[f32],
+        bias: Option<&[f32]>,
+        activation: Activation,
+        out: &mut [f32],
+    ) {
+        let finish = Finish { bias, activation, level };
+        match &self.0 {
+            Stored::F32(panels) => product::run(panels, x, finish, out),
+            Stored::F16(panels) => product::run(panels, x, finish, out),
+            Stored::BF16(panels) => product::run(panels, x, finish, out),
+        }
+    }
+}
+
+/// How a weight is stored.
+pub(super) trait Element: Send + Sync + 'static {
+    /// One weight.
+    type Bits: Pod + Send + Sync;
+    /// Sixteen, aligned.
+    type Vector: Pod + Send + Sync + AsRef<[Self::Bits; LANES]> + AsMut<[Self::Bits; LANES]>;
+    /// Sixteen as floats.
+    fn load<S: Simd>(simd: S, bits: &[Self::Bits; LANES]) -> S::F;
+    /// The vectors themselves, where they are floats.
+    fn as_floats(_: &[Self::Vector]) -> Option<&[Floats]> {
+        None
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct F32;
+#[derive(Debug)]
+pub(super) struct F16;
+#[derive(Debug)]
+pub(super) struct BF16;
+
+impl Element for F32 {
+    type Bits = f32;
+    type Vector = Floats;
+
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, bits: &[f32; LANES]) -> S::F {
+        simd.load(bits)
+    }
+
+    #[inline(always)]
+    fn as_floats(vectors: &[Floats]) -> Option<&[Floats]> {
+        Some(vectors)
+    }
+}
+
+impl Element for F16 {
+    type Bits = u16;
+    type Vector = Halves;
+
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, bits: &[u16; LANES]) -> S::F {
+        simd.load_f16(bits)
+    }
+}
+
+impl Element for BF16 {
+    type Bits = u16;
+    type Vector = Halves;
+
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, bits: &[u16; LANES]) -> S::F {
+        simd.load_bf16(bits)
+    }
+}
+
+/// Panels of one type.
+#[derive(Debug)]
+struct Of<E: Element> {
+    outputs: usize,
+    inputs: usize,
+    /// `[panels, inputs]`
+    vectors: Vec<E::Vector>,
+}
+
+impl<E: Element> Of<E> {
+    fn new<const SIZE: usize>(weights: Matrix<'_>, load: fn([u8; SIZE]) -> E::Bits) -> Self {
+        let Matrix { rows: outputs, cols: inputs, data, .. } = weights;
+        let mut vectors: Vec<E::Vector> = room(outputs.div_ceil(LANES) * inputs);
+        let (data, _) = data.as_chunks::<SIZE>();
+        fill_panels(outputs, &mut vectors, inputs, |rows, vectors| {
+            for (lane, row) in rows.enumerate() {
+                let row = &data[row * inputs..][..inputs];
+                for (vector, bits) in vectors.iter_mut().zip(row) {
+                    vector.as_mut()[lane] = load(*bits);
+                }
+            }
+        });
+        Self { outputs, inputs, vectors }
+    }
+
+    #[inline(always)]
+    fn panel(&self, panel: usize) -> &[E::Vector] {
+        &self.vectors[panel * self.inputs..][..self.inputs]
+    }
+}
+
+impl<E: Element> Panels for Of<E> {
+    const BLOCK: usize = if Self::DECODED { 256 } else { 1024 };
+    const DECODED: bool = size_of::<E::Bits>() < 4;
+
+    fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    fn bytes(&self) -> usize {
+        size_of_val(&self.vectors[..])
+    }
+
+    #[inline(always)]
+    fn tile<'a, S: Simd>(
+        &'a self,
+        simd: S,
+        panel: usize,
+        inputs: Range<usize>,
+        buffer: &'a mut [Floats],
+    ) -> &'a [Floats] {
+        let vectors = &self.panel(panel)[inputs];
+        if let Some(floats) = E::as_floats(vectors) {
+            return floats;
+        }
+        let buffer = &mut buffer[..vectors.len()];
+        for (vector, to) in vectors.iter().zip(buffer.iter_mut()) {
+            prefetch(simd, vector);
+            simd.store(E::load(simd, vector.as_ref()), &mut to.0);
+        }
+        buffer
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(&self, simd: S, panel: usize, x: &[f32]) -> S::F {
+        let [[sum]] = multiply::<S, E, 1, 1>(simd, [x], [self.panel(panel)]);
+        sum
+    }
+}
+
+/// Rows as they lie in memory: a tile is transposed when it is used.
+impl Panels for Matrix<'_> {
+    const BLOCK: usize = 256;
+    const DECODED: bool = true;
+
     fn outputs(&self) -> usize {
         self.rows
     }
@@ -26,73 +206,66 @@ impl Rows for Matrix<'_> {
         self.cols
     }
 
-    fn as_f32(&self) -> Option<&[f32]> {
-        // Data of a mapped file lies at any address, and gemm wants aligned floats.
-        if self.float == FloatType::F32 { bytemuck::try_cast_slice(self.data).ok() } else { None }
+    fn bytes(&self) -> usize {
+        self.data.len()
     }
 
-    fn decode(&self, row: usize, out: &mut [f32]) {
-        convert::decode(self.float, self.row(row), out);
-    }
-
-    fn dot(&self, row: usize, x: &[f32]) -> f32 {
-        match self.float {
-            FloatType::F32 => dot_f32(self.row(row).as_chunks().0, x),
-            FloatType::F16 => dot_f16(self.row(row).as_chunks().0, x),
-            FloatType::BF16 => dot_bf16(self.row(row).as_chunks().0, x),
+    #[inline(always)]
+    fn tile<'a, S: Simd>(
+        &'a self,
+        _: S,
+        panel: usize,
+        inputs: Range<usize>,
+        buffer: &'a mut [Floats],
+    ) -> &'a [Floats] {
+        let buffer = &mut buffer[..inputs.len()];
+        let size = self.float.size();
+        let mut values = [0.0; Self::BLOCK];
+        let values = &mut values[..inputs.len()];
+        let first = panel * LANES;
+        for (lane, row) in (first..self.rows.min(first + LANES)).enumerate() {
+            let from = (row * self.cols + inputs.start) * size;
+            convert::decode(self.float, &self.data[from..][..values.len() * size], values);
+            for (vector, value) in buffer.iter_mut().zip(&*values) {
+                vector.0[lane] = *value;
+            }
         }
+        buffer
+    }
+
+    /// Row by row, without transposing.
+    #[inline(always)]
+    fn vector<S: Simd>(&self, simd: S, panel: usize, x: &[f32]) -> S::F {
+        let size = self.float.size();
+        let mut sums = [0.0; LANES];
+        let mut values = [0.0; Self::BLOCK];
+        let first = panel * LANES;
+        for (sum, row) in sums.iter_mut().zip(first..self.rows.min(first + LANES)) {
+            let row = &self.data[row * self.cols * size..][..self.cols * size];
+            for (x, row) in x.chunks(Self::BLOCK).zip(row.chunks(Self::BLOCK * size)) {
+                let values = &mut values[..x.len()];
+                convert::decode(self.float, row, values);
+                *sum += dot(simd, x, values);
+            }
+        }
+        simd.load(&sums)
     }
 }
 
-impl Matrix<'_> {
-    fn row(&self, row: usize) -> &[u8] {
-        let bytes = self.cols * self.float.size();
-        &self.data[row * bytes..][..bytes]
-    }
-}
-
-/// Partial sums: enough that the latency of an addition does not bound the speed.
-const LANES: usize = 64;
-
-/// Σ w·x with `load` decoding a weight.
+/// Σ a·b.
 #[inline(always)]
-fn dot<const SIZE: usize>(w: &[[u8; SIZE]], x: &[f32], load: impl Fn([u8; SIZE]) -> f32) -> f32 {
-    let mut sums = [0.0; LANES];
-    let (w_blocks, w_rest) = w.as_chunks::<LANES>();
-    let (x_blocks, x_rest) = x.as_chunks::<LANES>();
-    for (w, x) in w_blocks.iter().zip(x_blocks) {
-        for lane in 0..LANES {
-            sums[lane] += load(w[lane]) * x[lane];
+fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
+    let (a, a_rest) = a.as_chunks::<LANES>();
+    let (b, b_rest) = b.as_chunks::<LANES>();
+    // Several sums, so that an addition need not wait for the one before it.
+    let mut sums = [simd.splat(0.0); 4];
+    for (a, b) in a.chunks(4).zip(b.chunks(4)) {
+        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum = simd.mul_add(simd.load(a), simd.load(b), *sum);
         }
     }
-    let rest: f32 = w_rest.iter().zip(x_rest).map(|(w, x)| load(*w) * x).sum();
-    total(&mut sums) + rest
-}
-
-/// The sum of the lanes, in halves.
-#[inline(always)]
-pub(super) fn total(sums: &mut [f32]) -> f32 {
-    let mut half = sums.len() / 2;
-    while half > 0 {
-        for lane in 0..half {
-            sums[lane] += sums[lane + half];
-        }
-        half /= 2;
-    }
-    sums[0]
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
-fn dot_f32(w: &[[u8; 4]], x: &[f32]) -> f32 {
-    dot(w, x, f32::from_le_bytes)
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
-fn dot_bf16(w: &[[u8; 2]], x: &[f32]) -> f32 {
-    dot(w, x, |bytes| f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16))
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
-fn dot_f16(w: &[[u8; 2]], x: &[f32]) -> f32 {
-    dot(w, x, |bytes| f32::from_bits(convert::f16_to_f32_bits(u16::from_le_bytes(bytes))))
+    let mut lanes = [0.0; LANES];
+    simd.store(total(simd, &mut sums), &mut lanes);
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+    lanes.iter().sum::<f32>() + rest
 }

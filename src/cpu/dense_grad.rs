@@ -1,4 +1,5 @@
 //! Gradients of a dense layer Z = X · Wᵀ + b.
+use super::threads::worth_sharing;
 use multiversion::multiversion;
 
 /// dW = dZᵀ · X `[outputs, inputs]` and db = column sums of dZ `[outputs]`: `x` is `[batch, inputs]`,
@@ -75,16 +76,11 @@ fn product(
     }
 }
 
-/// Multiplications below which threads cost more than they save: on a thread of the pool, and on
-/// another one, which has to wake the pool and to sleep meanwhile.
-const PARALLEL_FROM: (usize, usize) = (1 << 20, 1 << 24);
-
 fn parallelism(multiplications: usize) -> gemm::Parallelism {
-    let (in_pool, outside) = PARALLEL_FROM;
-    let least = if rayon::current_thread_index().is_some() { in_pool } else { outside };
-    if multiplications < least || rayon::current_num_threads() == 1 {
-        gemm::Parallelism::None
-    } else {
+    // About a hundred of them take a nanosecond.
+    if worth_sharing(multiplications as u64 / 100) {
         gemm::Parallelism::Rayon(0)
+    } else {
+        gemm::Parallelism::None
     }
 }

@@ -1,6 +1,12 @@
 //! A dense layer straight from a bit mask and the weights that are not zero.
+
+use std::ops::Range;
+
 use super::bitmask::Bitmask;
-use super::product::{self, Rows};
+use super::blocks::Finish;
+use super::dense::{BF16, Element, F16, F32};
+use super::product::{self, Panels, fill_panels, prefetch, room, total};
+use super::simd::{Floats, LANES, Level, Simd};
 use crate::scheme::Activation;
 use crate::tensor::FloatType;
 
@@ -15,57 +21,194 @@ pub struct MaskedWeights<'a> {
     pub cols: usize,
 }
 
-/// act(X · Wᵀ + b): `x` is `[batch, cols]`, `bias` `[rows]` and `out` `[batch, rows]`. Only kept
-/// weights are read; rows are decoded a tile at a time for larger batches.
-pub fn dense_masked(
-    x: &[f32],
-    weights: &MaskedWeights<'_>,
-    bias: Option<&[f32]>,
-    activation: Activation,
-    out: &mut [f32],
-) {
-    product::run(weights, x, bias, activation, out);
+/// Kept weights in the order in which the CPU multiplies them: for each input those of sixteen
+/// outputs, and a mask that tells which outputs they belong to.
+#[derive(Debug)]
+pub struct MaskedPanels(Kept);
+
+#[derive(Debug)]
+enum Kept {
+    F32(Of<F32>),
+    F16(Of<F16>),
+    BF16(Of<BF16>),
 }
 
-impl MaskedWeights<'_> {
-    /// Calls `each` with the column and the place among the kept weights of each of a row.
-    #[inline(always)]
-    fn for_each(&self, row: usize, mut each: impl FnMut(usize, usize)) {
-        let bytes = self.cols.div_ceil(8);
-        let mut place = self.mask.row_offsets[row] as usize;
-        for (number, part) in self.mask.bitmask[row * bytes..][..bytes].chunks(8).enumerate() {
-            let mut word = [0; 8];
-            word[..part.len()].copy_from_slice(part);
-            let mut bits = u64::from_le_bytes(word);
-            while bits != 0 {
-                each(number * 64 + bits.trailing_zeros() as usize, place);
-                bits &= bits - 1;
-                place += 1;
-            }
+impl MaskedPanels {
+    /// Rearranges weights, whose mask and kept weights must fit each other.
+    pub fn new(weights: &MaskedWeights<'_>) -> Self {
+        Self(match weights.float {
+            FloatType::F32 => Kept::F32(Of::new(weights, f32::from_le_bytes)),
+            FloatType::F16 => Kept::F16(Of::new(weights, u16::from_le_bytes)),
+            FloatType::BF16 => Kept::BF16(Of::new(weights, u16::from_le_bytes)),
+        })
+    }
+
+    /// act(X · Wᵀ + b): `x` is `[batch, inputs]`, `bias` `[outputs]` and `out` `[batch, outputs]`.
+    /// Only kept weights are read; for larger batches they are decoded a tile at a time.
+    pub fn forward(
+        &self,
+        level: Level,
+        x: &[f32],
+        bias: Option<&[f32]>,
+        activation: Activation,
+        out: &mut [f32],
+    ) {
+        let finish = Finish { bias, activation, level };
+        match &self.0 {
+            Kept::F32(panels) => product::run(panels, x, finish, out),
+            Kept::F16(panels) => product::run(panels, x, finish, out),
+            Kept::BF16(panels) => product::run(panels, x, finish, out),
         }
     }
 }
 
-impl Rows for MaskedWeights<'_> {
+/// Panels of one type.
+#[derive(Debug)]
+struct Of<E: Element> {
+    outputs: usize,
+    inputs: usize,
+    /// `[panels, inputs]`: which outputs have a weight.
+    masks: Vec<u16>,
+    /// `[panels, blocks]`: kept weights before each block of inputs.
+    starts: Vec<usize>,
+    /// The kept weights, and sixteen more that a vector may reach into.
+    values: Vec<E::Bits>,
+}
+
+impl<E: Element> Of<E> {
+    fn new<const SIZE: usize>(
+        weights: &MaskedWeights<'_>,
+        load: fn([u8; SIZE]) -> E::Bits,
+    ) -> Self {
+        let MaskedWeights { mask, cols: inputs, .. } = *weights;
+        let outputs = mask.row_offsets.len();
+        let panels = outputs.div_ceil(LANES);
+        let mut masks: Vec<u16> = room(panels * inputs);
+        fill_panels(outputs, &mut masks, inputs, |rows, masks| {
+            for (lane, row) in rows.enumerate() {
+                for_each_kept(mask, inputs, row, |col| masks[col] |= 1 << lane);
+            }
+        });
+        let blocks = inputs.div_ceil(Self::BLOCK);
+        let mut starts = Vec::with_capacity(panels * blocks);
+        let mut kept = 0;
+        for masks in masks.chunks_exact(inputs.max(1)) {
+            for block in masks.chunks(Self::BLOCK) {
+                starts.push(kept);
+                kept += block.iter().map(|mask| mask.count_ones() as usize).sum::<usize>();
+            }
+        }
+        let mut values: Vec<E::Bits> = room(kept + LANES);
+        let (compressed, _) = mask.compressed.as_chunks::<SIZE>();
+        let mut places = vec![0; inputs];
+        for (panel, masks) in masks.chunks_exact(inputs.max(1)).enumerate() {
+            let mut place = starts[panel * blocks];
+            for (slot, mask) in places.iter_mut().zip(masks) {
+                *slot = place;
+                place += mask.count_ones() as usize;
+            }
+            // Lanes come in order, so that each finds its place behind those below it.
+            for row in panel * LANES..outputs.min((panel + 1) * LANES) {
+                let mut from = mask.row_offsets[row] as usize;
+                for_each_kept(mask, inputs, row, |col| {
+                    values[places[col]] = load(compressed[from]);
+                    places[col] += 1;
+                    from += 1;
+                });
+            }
+        }
+        Self { outputs, inputs, masks, starts, values }
+    }
+
+    #[inline(always)]
+    fn masks(&self, panel: usize) -> &[u16] {
+        &self.masks[panel * self.inputs..][..self.inputs]
+    }
+
+    fn start(&self, panel: usize, input: usize) -> usize {
+        self.starts[panel * self.inputs.div_ceil(Self::BLOCK) + input / Self::BLOCK]
+    }
+
+    /// The next weights of a panel at `place`, which moves on.
+    #[inline(always)]
+    fn next<S: Simd>(&self, simd: S, mask: u16, place: &mut usize) -> S::F {
+        let values = self.values[*place..].first_chunk().expect("sixteen more than are kept");
+        *place += mask.count_ones() as usize;
+        simd.expand(mask, E::load(simd, values))
+    }
+}
+
+/// Calls `each` with the columns of a row that have a weight.
+fn for_each_kept(mask: &Bitmask, cols: usize, row: usize, mut each: impl FnMut(usize)) {
+    let bytes = cols.div_ceil(8);
+    for (number, part) in mask.bitmask[row * bytes..][..bytes].chunks(8).enumerate() {
+        let mut word = [0; 8];
+        word[..part.len()].copy_from_slice(part);
+        let mut bits = u64::from_le_bytes(word);
+        while bits != 0 {
+            each(number * 64 + bits.trailing_zeros() as usize);
+            bits &= bits - 1;
+        }
+    }
+}
+
+impl<E: Element> Panels for Of<E> {
+    const BLOCK: usize = 256;
+    const DECODED: bool = true;
+
     fn outputs(&self) -> usize {
-        self.mask.row_offsets.len()
+        self.outputs
     }
 
     fn inputs(&self) -> usize {
-        self.cols
+        self.inputs
     }
 
-    fn decode(&self, row: usize, out: &mut [f32]) {
-        out.fill(0.0);
-        self.for_each(row, |col, place| out[col] = self.float.load(&self.mask.compressed, place));
+    fn bytes(&self) -> usize {
+        size_of_val(&self.values[..]) + size_of_val(&self.masks[..])
     }
 
-    fn dot(&self, row: usize, x: &[f32]) -> f32 {
+    #[inline(always)]
+    fn tile<'a, S: Simd>(
+        &'a self,
+        simd: S,
+        panel: usize,
+        inputs: Range<usize>,
+        buffer: &'a mut [Floats],
+    ) -> &'a [Floats] {
+        let mut place = self.start(panel, inputs.start);
+        let masks = &self.masks(panel)[inputs];
+        let buffer = &mut buffer[..masks.len()];
+        for (masks, buffer) in masks.chunks(4).zip(buffer.chunks_mut(4)) {
+            prefetch(simd, &self.values[place]);
+            for (mask, to) in masks.iter().zip(buffer) {
+                simd.store(self.next(simd, *mask, &mut place), &mut to.0);
+            }
+        }
+        buffer
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(&self, simd: S, panel: usize, x: &[f32]) -> S::F {
         // Four sums, so that an addition need not wait for the one before it.
-        let mut sums = [0.0; 4];
-        self.for_each(row, |col, place| {
-            sums[place % 4] += self.float.load(&self.mask.compressed, place) * x[col];
-        });
-        (sums[0] + sums[1]) + (sums[2] + sums[3])
+        let mut sums = [simd.splat(0.0); 4];
+        if x.is_empty() {
+            return sums[0];
+        }
+        let mut place = self.start(panel, 0);
+        let (masks, masks_rest) = self.masks(panel).as_chunks::<4>();
+        let (inputs, inputs_rest) = x.as_chunks::<4>();
+        for (masks, x) in masks.iter().zip(inputs) {
+            prefetch(simd, &self.values[place]);
+            for i in 0..4 {
+                let weights = self.next(simd, masks[i], &mut place);
+                sums[i] = simd.mul_add(simd.splat(x[i]), weights, sums[i]);
+            }
+        }
+        for (mask, x) in masks_rest.iter().zip(inputs_rest) {
+            let weights = self.next(simd, *mask, &mut place);
+            sums[0] = simd.mul_add(simd.splat(*x), weights, sums[0]);
+        }
+        total(simd, &mut sums)
     }
 }

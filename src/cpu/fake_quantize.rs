@@ -2,12 +2,11 @@
 use super::quant_params;
 use super::quantize::{Coding, row_segment_len};
 use super::stats::Partial;
+use super::threads::worth_sharing;
 use crate::scheme::{Granularity, QuantParams, QuantScheme, SegmentStats};
 use crate::tensor::FloatType;
 use rayon::prelude::*;
 
-/// Weights below which threads cost more than they save.
-const PARALLEL_FROM: usize = 1 << 16;
 /// Codes that are made at once.
 const BLOCK: usize = 4096;
 
@@ -27,10 +26,11 @@ pub fn fake_quantize(weights: &[f32], cols: usize, scheme: &QuantScheme, result:
             }
         }
     };
-    if weights.len() < PARALLEL_FROM {
-        result.chunks_mut(cols).zip(weights.chunks(cols)).for_each(row);
-    } else {
+    // Three weights take a nanosecond.
+    if worth_sharing(weights.len() as u64 / 3) {
         result.par_chunks_mut(cols).zip(weights.par_chunks(cols)).for_each(row);
+    } else {
+        result.chunks_mut(cols).zip(weights.chunks(cols)).for_each(row);
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod activation;
 pub mod bitmask;
+mod blocks;
 mod convert;
 pub mod dense;
 pub mod dense_grad;
@@ -17,6 +18,7 @@ mod exp;
 pub mod fake_quantize;
 pub mod gather;
 pub mod histogram;
+pub mod int8_inputs;
 pub mod loss;
 pub mod optimizer;
 pub mod pack;
@@ -27,8 +29,11 @@ pub mod prune_nm;
 pub mod quant_params;
 pub mod quantize;
 pub mod random;
+pub mod simd;
 pub mod slab;
 pub mod softmax;
 pub mod stats;
 mod sums;
+mod team;
+mod threads;
 pub mod top_k;

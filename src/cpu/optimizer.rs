@@ -1,4 +1,5 @@
 //! One step of an optimizer: weights and moments, in place.
+use super::threads::worth_sharing;
 use multiversion::multiversion;
 use rayon::prelude::*;
 
@@ -49,8 +50,13 @@ impl Common {
     }
 }
 
-/// Weights a thread takes at once, where there are more.
-const CHUNK: usize = 1 << 15;
+/// Weights that a thread takes at once, where several share them.
+const CHUNK: usize = 1 << 14;
+
+/// Whether several threads should share so many weights, five of which take a nanosecond.
+fn is_shared(weights: usize) -> bool {
+    worth_sharing(weights as u64 / 5)
+}
 
 /// Adam of Keras 3 on `weights` with the mean of the gradients in `first` and of their squares in
 /// `second`.
@@ -61,7 +67,7 @@ pub fn adam(
     first: &mut [f32],
     second: &mut [f32],
 ) {
-    if weights.len() < 2 * CHUNK {
+    if !is_shared(weights.len()) {
         return adam_chunk(step, weights, gradient, first, second);
     }
     weights
@@ -88,7 +94,7 @@ fn adam_chunk(step: Adam, w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]
 
 /// SGD of Keras 3 on `weights` with the velocity in `first`.
 pub fn sgd(step: Sgd, weights: &mut [f32], gradient: &[f32], first: &mut [f32]) {
-    if weights.len() < 2 * CHUNK {
+    if !is_shared(weights.len()) {
         return sgd_chunk(step, weights, gradient, first);
     }
     weights

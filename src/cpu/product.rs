@@ -1,199 +1,286 @@
-//! X · Wᵀ over rows of weights in any form: what the dense layers share.
-use crate::scheme::Activation;
-use rayon::prelude::*;
+//! X · Wᵀ over weights in any form: what the dense layers share.
+#![expect(clippy::needless_range_loop, reason = "registers have numbers")]
+
 use std::ops::Range;
 
-use super::activation;
+use bytemuck::{Pod, Zeroable};
 
-/// Rows of weights `[outputs, inputs]` that can be multiplied.
-pub(super) trait Rows: Sync {
+use super::blocks::{Finish, ROWS, Shape};
+use super::dense::{Element, F32};
+use super::simd::{Floats, Kernel, LANES, Simd};
+
+/// Weights `[outputs, inputs]` in panels of [`LANES`] outputs; a last panel may have lanes that
+/// nobody reads.
+pub(super) trait Panels: Sync {
+    /// Inputs whose weights are multiplied before their sums are added to those of the inputs
+    /// before them.
+    const BLOCK: usize;
+    /// Whether [`Panels::tile`] needs a buffer.
+    const DECODED: bool;
+
     /// Output features.
     fn outputs(&self) -> usize;
     /// Input features.
     fn inputs(&self) -> usize;
-    /// All rows as they lie in memory, where that is `f32`.
-    fn as_f32(&self) -> Option<&[f32]> {
-        None
-    }
-    /// Row `row` as `f32`.
-    fn decode(&self, row: usize, out: &mut [f32]);
-    /// An input in the order in which [`Rows::dot`] wants it.
-    fn arrange(&self, x: &[f32]) -> Vec<f32> {
-        x.to_vec()
-    }
-    /// Row `row` times an arranged input.
-    fn dot(&self, row: usize, arranged: &[f32]) -> f32;
+    /// Bytes that are read to multiply all of them.
+    fn bytes(&self) -> usize;
+    /// The weights of a panel and of `inputs`, which begin at a multiple of [`Panels::BLOCK`] and
+    /// are at most so many: a vector of outputs for each input. `buffer` has room for them.
+    fn tile<'a, S: Simd>(
+        &'a self,
+        simd: S,
+        panel: usize,
+        inputs: Range<usize>,
+        buffer: &'a mut [Floats],
+    ) -> &'a [Floats];
+    /// One row of inputs times a panel.
+    fn vector<S: Simd>(&self, simd: S, panel: usize, x: &[f32]) -> S::F;
 }
 
-/// At most so many inputs are multiplied row by row; more are worth a matrix product.
-const MATRIX_FROM: usize = 6;
-/// Rows that are decoded at once for a matrix product.
-const TILE_ROWS: usize = 64;
-/// Multiplications below which threads cost more than they save.
-const PARALLEL_FROM: usize = 1 << 17;
-
-/// act(X · Wᵀ + b): `x` is `[batch, inputs]`, the result `[batch, outputs]`.
-pub(super) fn run(
-    rows: &impl Rows,
-    x: &[f32],
-    bias: Option<&[f32]>,
-    activation: Activation,
-    out: &mut [f32],
-) {
-    let (inputs, outputs) = (rows.inputs(), rows.outputs());
+/// act(X · Wᵀ + b): `x` is `[batch, inputs]`, `out` `[batch, outputs]`.
+pub(super) fn run<W: Panels>(weights: &W, x: &[f32], finish: Finish<'_>, out: &mut [f32]) {
+    let (inputs, outputs) = (weights.inputs(), weights.outputs());
     let batch = out.len().checked_div(outputs).unwrap_or(0);
-    if batch == 0 {
+    if out.is_empty() {
         return;
     }
-    if inputs == 0 {
-        out.fill(0.0);
-    } else if batch < MATRIX_FROM {
-        vectors(rows, x, out);
-    } else if let Some(weights) = rows.as_f32() {
-        let parallel = batch * weights.len() >= PARALLEL_FROM;
-        // SAFETY: x is [batch, inputs], weights [outputs, inputs] and out [batch, outputs].
-        unsafe { product(batch, outputs, inputs, x, weights, out.as_mut_ptr(), outputs, parallel) }
-    } else {
-        tiles(rows, x, out);
-    }
-    finish(out, outputs, bias, activation);
-}
-
-/// Adds the bias and applies the activation.
-fn finish(out: &mut [f32], outputs: usize, bias: Option<&[f32]>, activation: Activation) {
-    let row = |out: &mut [f32]| {
-        if let Some(bias) = bias {
-            out.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
-        }
-        activation::apply(activation, out);
-    };
-    if out.len() < 1 << 14 {
-        out.chunks_exact_mut(outputs).for_each(row);
-    } else {
-        out.par_chunks_exact_mut(outputs).for_each(row);
-    }
-}
-
-/// Row by row, each row once for all inputs.
-fn vectors(rows: &impl Rows, x: &[f32], out: &mut [f32]) {
-    let (inputs, outputs) = (rows.inputs(), rows.outputs());
-    let arranged: Vec<Vec<f32>> = x.chunks_exact(inputs).map(|x| rows.arrange(x)).collect();
-    let target = Target(out.as_mut_ptr());
-    let block = |range: Range<usize>| {
-        for row in range {
-            for (number, x) in arranged.iter().enumerate() {
-                let y = rows.dot(row, x);
-                // SAFETY: each (number, row) is written once, by whoever has this row.
-                unsafe { target.write(number * outputs + row, y) };
-            }
-        }
-    };
-    parallel_rows(outputs, inputs * arranged.len(), 1, block);
-}
-
-/// Tiles of rows, decoded and then multiplied.
-fn tiles(rows: &impl Rows, x: &[f32], out: &mut [f32]) {
-    let (inputs, outputs) = (rows.inputs(), rows.outputs());
-    let batch = out.len() / outputs;
-    let target = Target(out.as_mut_ptr());
-    parallel_rows(outputs, inputs * batch, TILE_ROWS, |range| {
-        let mut tile = vec![0.0; TILE_ROWS.min(range.len()) * inputs];
-        for start in range.clone().step_by(TILE_ROWS) {
-            let count = TILE_ROWS.min(range.end - start);
-            let tile = &mut tile[..count * inputs];
-            for (row, tile) in (start..).zip(tile.chunks_exact_mut(inputs)) {
-                rows.decode(row, tile);
-            }
-            // SAFETY: columns start..start + count of out, which nobody else writes.
-            unsafe { product(batch, count, inputs, x, tile, target.at(start), outputs, false) }
-        }
+    assert_eq!(x.len(), batch * inputs);
+    let cost = batch * outputs * inputs + weights.bytes();
+    let group = if batch == 1 { 1 } else { 3 };
+    let row_group = if W::DECODED { ROWS } else { 8 };
+    Shape { batch, outputs, cost, group, row_group }.run(finish, out, |rows, span, sums| {
+        let x = &x[rows.start * inputs..rows.end * inputs];
+        finish.level.run(Part { weights, x, single: batch == 1, span, sums });
     });
 }
 
-/// Runs `work` on ranges of rows that begin at multiples of `multiple`, in parallel where `cost`
-/// multiplications a row make that worth it.
-fn parallel_rows(
-    rows: usize,
-    cost: usize,
-    multiple: usize,
-    work: impl Fn(Range<usize>) + Sync + Send,
-) {
-    let threads = rayon::current_num_threads();
-    if threads == 1 || rows * cost < PARALLEL_FROM || rows <= multiple {
-        return work(0..rows);
-    }
-    // A few ranges a thread, so that a thread that starts late does not hold up the rest.
-    let step = rows.div_ceil(threads * 4).next_multiple_of(multiple);
-    (0..rows.div_ceil(step))
-        .into_par_iter()
-        .for_each(|i| work(i * step..((i + 1) * step).min(rows)));
+/// Some rows times some panels.
+struct Part<'a, W> {
+    weights: &'a W,
+    /// `[rows, inputs]`
+    x: &'a [f32],
+    /// Whether there is one row of inputs in all.
+    single: bool,
+    span: Range<usize>,
+    /// `[rows, span]`
+    sums: &'a mut [Floats],
 }
 
-/// A place that several threads write different elements of.
-struct Target(*mut f32);
+impl<W: Panels> Kernel for Part<'_, W> {
+    type Output = ();
 
-// SAFETY: the callers of `write` and `at` write disjoint elements.
-unsafe impl Sync for Target {}
-// SAFETY: as above.
-unsafe impl Send for Target {}
-
-impl Target {
-    /// # Safety
-    /// Within the buffer, and written by nobody else.
-    unsafe fn write(&self, index: usize, value: f32) {
-        // SAFETY: the caller's promise.
-        unsafe { self.0.add(index).write(value) }
-    }
-
-    /// # Safety
-    /// Within the buffer.
-    unsafe fn at(&self, index: usize) -> *mut f32 {
-        // SAFETY: the caller's promise.
-        unsafe { self.0.add(index) }
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        if self.single {
+            // Panel by panel, so that memory is read in one stream: several are half as fast.
+            for (sum, panel) in self.sums.iter_mut().zip(self.span) {
+                simd.store(self.weights.vector(simd, panel, self.x), &mut sum.0);
+            }
+            return;
+        }
+        let mut buffer = vec![Floats::zeroed(); if W::DECODED { W::BLOCK * S::PANELS } else { 0 }];
+        let mut panel = self.span.start;
+        while panel < self.span.end {
+            panel += match self.span.end - panel {
+                3.. if S::PANELS >= 3 => self.group::<S, 3>(simd, panel, &mut buffer),
+                _ => self.group::<S, 1>(simd, panel, &mut buffer),
+            };
+        }
     }
 }
 
-/// `out[batch, count] = x[batch, inputs] · weights[count, inputs]ᵀ`, rows of `out` being `stride`
-/// apart.
-///
-/// # Safety
-/// `out` must have room for them, and nobody else may touch them.
-#[expect(clippy::too_many_arguments, reason = "the shape of a matrix product")]
-unsafe fn product(
-    batch: usize,
-    count: usize,
-    inputs: usize,
-    x: &[f32],
-    weights: &[f32],
-    out: *mut f32,
-    stride: usize,
-    parallel: bool,
+impl<W: Panels> Part<'_, W> {
+    /// All rows times `P` panels.
+    #[inline(always)]
+    fn group<S: Simd, const P: usize>(
+        &mut self,
+        simd: S,
+        panel: usize,
+        buffer: &mut [Floats],
+    ) -> usize {
+        let inputs = self.weights.inputs();
+        let rows = self.sums.len() / self.span.len();
+        let mut start = 0;
+        while start < inputs {
+            let block = start..inputs.min(start + W::BLOCK);
+            let mut tiles: [&[Floats]; P] = [&[]; P];
+            let mut buffers = buffer.chunks_mut(W::BLOCK);
+            for p in 0..P {
+                let buffer = buffers.next().unwrap_or_default();
+                tiles[p] = self.weights.tile(simd, panel + p, block.clone(), buffer);
+            }
+            let mut row = 0;
+            while row < rows {
+                row += match rows - row {
+                    8.. if S::ROWS >= 8 => self.rows::<S, 8, P>(simd, row, panel, &block, tiles),
+                    4.. if S::ROWS >= 4 => self.rows::<S, 4, P>(simd, row, panel, &block, tiles),
+                    2.. => self.rows::<S, 2, P>(simd, row, panel, &block, tiles),
+                    _ => self.rows::<S, 1, P>(simd, row, panel, &block, tiles),
+                };
+            }
+            start = block.end;
+        }
+        P
+    }
+
+    /// `M` rows times `P` tiles, added to the sums.
+    #[inline(always)]
+    fn rows<S: Simd, const M: usize, const P: usize>(
+        &mut self,
+        simd: S,
+        row: usize,
+        panel: usize,
+        block: &Range<usize>,
+        tiles: [&[Floats]; P],
+    ) -> usize {
+        let inputs = self.weights.inputs();
+        let mut x: [&[f32]; M] = [&[]; M];
+        for m in 0..M {
+            x[m] = &self.x[(row + m) * inputs..][block.clone()];
+        }
+        let products = multiply::<S, F32, M, P>(simd, x, tiles);
+        let width = self.span.len();
+        for m in 0..M {
+            let sums = &mut self.sums[(row + m) * width + panel - self.span.start..][..P];
+            for p in 0..P {
+                let sum = simd.add(simd.load(&sums[p].0), products[m][p]);
+                simd.store(sum, &mut sums[p].0);
+            }
+        }
+        M
+    }
+}
+
+/// `M` rows of inputs times `P` tiles, added up in an order that depends on `M` and `P`
+/// alone.
+#[inline(always)]
+pub(super) fn multiply<S: Simd, E: Element, const M: usize, const P: usize>(
+    simd: S,
+    x: [&[f32]; M],
+    tiles: [&[E::Vector]; P],
+) -> [[S::F; P]; M] {
+    let terms = tiles[0].len();
+    for m in 0..M {
+        assert_eq!(x[m].len(), terms);
+    }
+    for p in 0..P {
+        assert_eq!(tiles[p].len(), terms);
+    }
+    // Several sums of an output where there are few, so that an addition need not wait for the one
+    // before it.
+    let chains = S::CHAINS.min(match M * P {
+        1 => 8,
+        2..4 => 4,
+        4..8 => 2,
+        _ => 1,
+    });
+    let mut sums = [[[simd.splat(0.0); P]; M]; 8];
+    let mut k = 0;
+    while k + chains <= terms {
+        for sums in &mut sums[..chains] {
+            add_products::<S, E, M, P>(simd, x, tiles, k, sums);
+            k += 1;
+        }
+    }
+    while k < terms {
+        add_products::<S, E, M, P>(simd, x, tiles, k, &mut sums[0]);
+        k += 1;
+    }
+    for m in 0..M {
+        for p in 0..P {
+            let mut parts = [simd.splat(0.0); 8];
+            for chain in 0..chains {
+                parts[chain] = sums[chain][m][p];
+            }
+            sums[0][m][p] = total(simd, &mut parts[..chains]);
+        }
+    }
+    sums[0]
+}
+
+/// The sum of a power of two of vectors.
+#[inline(always)]
+pub(super) fn total<S: Simd>(simd: S, parts: &mut [S::F]) -> S::F {
+    let mut half = parts.len() / 2;
+    while half > 0 {
+        for i in 0..half {
+            parts[i] = simd.add(parts[i], parts[i + half]);
+        }
+        half /= 2;
+    }
+    parts[0]
+}
+
+/// Bytes ahead of those in use that are asked for: what memory delivers while it takes to answer.
+const AHEAD: usize = 16 << 10;
+
+/// Asks for what follows `vector` in its stream.
+#[inline(always)]
+pub(super) fn prefetch<S: Simd, T>(simd: S, vector: &T) {
+    simd.prefetch(std::ptr::from_ref(vector).cast::<u8>().wrapping_add(AHEAD));
+}
+
+/// Adds the products of input `k`.
+#[inline(always)]
+fn add_products<S: Simd, E: Element, const M: usize, const P: usize>(
+    simd: S,
+    x: [&[f32]; M],
+    tiles: [&[E::Vector]; P],
+    k: usize,
+    sums: &mut [[S::F; P]; M],
 ) {
-    assert!(x.len() == batch * inputs && weights.len() == count * inputs);
-    let parallelism = if parallel { gemm::Parallelism::Rayon(0) } else { gemm::Parallelism::None };
-    let (row, inputs_stride) = (stride as isize, inputs as isize);
-    // SAFETY: the sizes were checked above; the rest is the caller's promise.
-    unsafe {
-        gemm::gemm(
-            batch,
-            count,
-            inputs,
-            out,
-            1,
-            row,
-            false,
-            x.as_ptr(),
-            1,
-            inputs_stride,
-            weights.as_ptr(),
-            inputs_stride,
-            1,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            parallelism,
-        );
+    let mut weights = [simd.splat(0.0); P];
+    for p in 0..P {
+        if M * P == 1 {
+            prefetch(simd, &tiles[p][k]);
+        }
+        weights[p] = E::load(simd, tiles[p][k].as_ref());
+    }
+    for m in 0..M {
+        let x = simd.splat(x[m][k]);
+        for p in 0..P {
+            sums[m][p] = simd.mul_add(x, weights[p], sums[m][p]);
+        }
+    }
+}
+
+/// Room for panels, zeroed.
+pub(super) fn room<T: Pod>(len: usize) -> Vec<T> {
+    let room = vec![T::zeroed(); len];
+    // Weights that come from memory come faster where pages are large: fewer are looked up.
+    #[cfg(target_os = "linux")]
+    if size_of_val(&room[..]) >= 4 << 20 {
+        use rustix::mm::{Advice, madvise};
+        const PAGE: usize = 4096;
+        let start = room.as_ptr().addr().next_multiple_of(PAGE);
+        let len = (room.as_ptr_range().end.addr() - start) / PAGE * PAGE;
+        // SAFETY: this advice changes nothing that a program can see, and the range lies within
+        // `room`. Kernels that do not follow it say so, which does not matter.
+        let _ =
+            unsafe { madvise(std::ptr::without_provenance_mut(start), len, Advice::LinuxHugepage) };
+    }
+    room
+}
+
+/// Runs `each` for every panel of `outputs` outputs and its part of `data`, which holds `len`
+/// elements a panel, in parallel where there are many.
+pub(super) fn fill_panels<T: Send>(
+    outputs: usize,
+    data: &mut [T],
+    len: usize,
+    each: impl Fn(Range<usize>, &mut [T]) + Sync,
+) {
+    use rayon::prelude::*;
+    if len == 0 {
+        return;
+    }
+    let each = |(panel, data): (usize, &mut [T])| {
+        let first = panel * LANES;
+        each(first..outputs.min(first + LANES), data);
+    };
+    if data.len() < 1 << 14 {
+        data.chunks_exact_mut(len).enumerate().for_each(each);
+    } else {
+        data.par_chunks_exact_mut(len).enumerate().for_each(each);
     }
 }

@@ -1,7 +1,6 @@
 //! Scales and zero points from segment statistics.
 use crate::scheme::{Arithmetic, QuantParams, QuantScheme, Range, SegmentStats};
 use crate::tensor::FloatType;
-use half::{bf16, f16};
 
 /// One scale (and zero point) a segment.
 pub fn compute(float: FloatType, stats: &[SegmentStats], scheme: &QuantScheme) -> QuantParams {
@@ -19,7 +18,8 @@ pub(super) fn push(
     stats: &SegmentStats,
     scheme: &QuantScheme,
 ) {
-    let step = float.round(step(float, stats, scheme)).min(largest(float));
+    // A step that rounds to infinity would make every weight NaN or 0.
+    let step = float.round(step(float, stats, scheme)).min(float.largest());
     if !scheme.symmetric {
         params.zero_point.push(zero_point(float, stats.min.min(0.0), step, scheme));
     }
@@ -37,15 +37,6 @@ fn step(float: FloatType, stats: &SegmentStats, scheme: &QuantScheme) -> f32 {
         }
         Range::Narrow => stats.abs_max / qmax,
         Range::Multiplier(n) => 1.0 / n as f32,
-    }
-}
-
-/// The largest finite number: a step that rounds to infinity would make every weight NaN or 0.
-fn largest(float: FloatType) -> f32 {
-    match float {
-        FloatType::F32 => f32::MAX,
-        FloatType::F16 => f16::MAX.to_f32(),
-        FloatType::BF16 => bf16::MAX.to_f32(),
     }
 }
 

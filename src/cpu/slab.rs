@@ -130,7 +130,7 @@ struct Pass<'a> {
 
 impl<'a> Pass<'a> {
     fn new(weights: Matrix<'a>, step: &SlabStep<'_>) -> Self {
-        let piece_len = piece_len(weights.cols, step);
+        let piece_len = piece_len(weights.cols, step).min(weights.len());
         let mut output = SlabOutput::default();
         if step.dense {
             output.dense.reserve_exact(weights.data.len());

@@ -123,6 +123,18 @@ pub enum FormatProblem {
         /// The shape.
         shape: Vec<u64>,
     },
+    /// More dimensions than any program gives a tensor.
+    #[error(
+        "tensor {tensor:?} has {dimensions} dimensions and at most {limit} are read; the file is damaged, fetch it again"
+    )]
+    Dimensions {
+        /// The tensor.
+        tensor: String,
+        /// How many it has.
+        dimensions: usize,
+        /// How many it may have.
+        limit: usize,
+    },
     /// Offsets that do not match the shape.
     #[error(
         "tensor {tensor:?}: shape {shape:?} of {dtype} takes {expected} bytes and its offsets span {found}; the file is damaged, fetch it again"

@@ -1,3 +1,4 @@
+use super::first_of;
 use crate::scheme::Activation;
 
 /// Why a model is no network that can be run. Every message ends in what to do.
@@ -152,20 +153,10 @@ pub enum NetworkProblem {
         "the network cannot be inferred: {} of its tensors {} no part of a chain of dense layers: {}; only such chains can be run; if the model holds one, describe it in the metadata (key \"network\")",
         .tensors.len(),
         if .tensors.len() == 1 { "is" } else { "are" },
-        list(.tensors)
+        first_of(.tensors)
     )]
     Foreign {
         /// Each with its shape and type, and what it seems to be.
         tensors: Vec<String>,
     },
-}
-
-/// The first few.
-fn list(tensors: &[String]) -> String {
-    const SHOWN: usize = 8;
-    let mut text = tensors.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
-    if tensors.len() > SHOWN {
-        text += &format!(", and {} more", tensors.len() - SHOWN);
-    }
-    text
 }

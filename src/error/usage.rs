@@ -74,7 +74,9 @@ pub enum UsageError {
         tensors: Vec<(String, usize)>,
     },
     /// The model is compressed already.
-    #[error("the model is compressed already ({format}); run `tensorpress decompress` first")]
+    #[error(
+        "the model is compressed already ({format}); start from the original weights, or run `tensorpress decompress` first"
+    )]
     AlreadyCompressed {
         /// Which format.
         format: String,

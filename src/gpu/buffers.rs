@@ -79,6 +79,8 @@ impl Pool {
 #[derive(Clone, Debug)]
 pub struct Buffer {
     pub(super) lease: Arc<Lease>,
+    /// Where it begins in the lease: several small buffers may share one.
+    pub(super) offset: u64,
     /// Bytes in use; a multiple of 16, so that kernels may view it as vectors.
     pub(super) size: u64,
 }
@@ -87,6 +89,17 @@ impl Buffer {
     /// Bytes in use, a multiple of 16.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// What a kernel sees of it.
+    pub(super) fn binding(&self) -> wgpu::BufferBinding<'_> {
+        let size = std::num::NonZeroU64::new(self.size);
+        wgpu::BufferBinding { buffer: self.lease.raw(), offset: self.offset, size }
+    }
+
+    /// A part of it.
+    pub(super) fn part(&self, offset: u64, size: u64) -> Self {
+        Self { lease: Arc::clone(&self.lease), offset: self.offset + offset, size }
     }
 }
 
@@ -156,6 +169,6 @@ impl Gpu {
             owner: Arc::clone(&self.inner),
             spoiled: false.into(),
         };
-        Ok(Buffer { lease: Arc::new(lease), size })
+        Ok(Buffer { lease: Arc::new(lease), offset: 0, size })
     }
 }

@@ -163,6 +163,33 @@ impl Gpu {
             .min(1 << 30)
     }
 
+    /// Fails where workgroups of so many invocations, in one dimension, or with so much workgroup
+    /// memory are more than the device has. wgpu does not check sizes that `override` constants
+    /// give.
+    ///
+    /// # Errors
+    /// [`DeviceError::Limit`].
+    pub fn allows(&self, invocations: u32, workgroup_bytes: u32) -> Result<()> {
+        let limits = &self.inner.limits;
+        let most =
+            limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x);
+        let bytes = limits.max_compute_workgroup_storage_size;
+        let checks = [
+            ("a workgroup in invocations", invocations, most),
+            ("workgroup memory", workgroup_bytes, bytes),
+        ];
+        match checks.into_iter().find(|(_, needed, limit)| needed > limit) {
+            None => Ok(()),
+            Some((what, needed, limit)) => Err(DeviceError::Limit {
+                adapter: self.inner.label.clone(),
+                what,
+                needed: needed.into(),
+                limit: limit.into(),
+            }
+            .into()),
+        }
+    }
+
     /// Pipelines that exist so far, by key.
     pub fn pipeline_keys(&self) -> Vec<String> {
         let mut keys: Vec<_> = lock(&self.inner.pipelines).keys().cloned().collect();

@@ -9,13 +9,13 @@ use crate::error::{DeviceError, Result};
 
 /// A kernel: a shader file, an entry point and values for its `override` constants.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Kernel {
+pub struct Kernel<'a> {
     /// Path below `shaders/`, for example `"stats.wgsl"`.
     pub file: &'static str,
     /// Entry point.
     pub entry: &'static str,
-    /// `override` constants.
-    pub constants: &'static [(&'static str, f64)],
+    /// `override` constants; those that are not given keep the shader's value.
+    pub constants: &'a [(&'static str, f64)],
     /// Whether the shader has the `PERTURB_ULP` constant.
     pub estimates: bool,
 }
@@ -27,7 +27,7 @@ pub(super) struct Pipeline {
     pub layout: wgpu::BindGroupLayout,
 }
 
-impl Kernel {
+impl Kernel<'_> {
     /// The cache key and debug label, for example `"stats/DTYPE=1"`.
     pub fn key(&self) -> String {
         let mut key = self.entry.to_owned();
@@ -53,7 +53,7 @@ impl Kernel {
 
 impl Gpu {
     /// The pipeline of `kernel`, created where it does not exist yet.
-    pub(super) fn pipeline(&self, kernel: &Kernel) -> Result<Arc<Pipeline>> {
+    pub(super) fn pipeline(&self, kernel: &Kernel<'_>) -> Result<Arc<Pipeline>> {
         let key = kernel.key();
         // Held while creating: two threads must not compile the same shader.
         let mut pipelines = lock(&self.inner.pipelines);

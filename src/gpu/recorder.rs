@@ -24,14 +24,31 @@ pub struct Recorder {
     gpu: Gpu,
     commands: Vec<Command>,
     uploads: Vec<Buffer>,
+    parameters: Vec<Parameters>,
     downloads: Vec<(Buffer, usize)>,
     timed: bool,
 }
 
+/// Parameters of many dispatches in one buffer. They are known before anything runs, so they are
+/// copied first, and no copy lies between two dispatches.
+struct Parameters {
+    target: Buffer,
+    data: Vec<u8>,
+}
+
+/// Bytes of one such buffer: some dozens of dispatches, wherever parameters must be aligned.
+const PARAMETER_BYTES: usize = 16 << 10;
+
 impl Recorder {
     pub(super) fn new(gpu: Gpu) -> Self {
         let timed = gpu.inner.options.timed && gpu.has_timestamps();
-        Self { gpu, commands: vec![], uploads: vec![], downloads: vec![], timed }
+        let (commands, uploads, parameters, downloads) = (vec![], vec![], vec![], vec![]);
+        Self { gpu, commands, uploads, parameters, downloads, timed }
+    }
+
+    /// The device that it is for.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
     }
 
     /// Measures the device time from the first dispatch to the last, where the adapter can.
@@ -63,6 +80,13 @@ impl Recorder {
     /// As [`Recorder::storage`].
     pub fn upload(&mut self, bytes: &[u8]) -> Result<Buffer> {
         let target = self.storage(bytes.len() as u64)?;
+        let copy = self.stage(bytes, target.clone())?;
+        self.commands.push(copy);
+        Ok(target)
+    }
+
+    /// The copy that brings `bytes` to `target`.
+    fn stage(&mut self, bytes: &[u8], target: Buffer) -> Result<Command> {
         let source = self.gpu.buffer(Role::Upload, bytes.len() as u64)?;
         self.gpu.scoped("uploading", || {
             let whole = bytes.len() & !15;
@@ -83,8 +107,7 @@ impl Recorder {
         }
         let bytes = source.size;
         self.uploads.push(source.clone());
-        self.commands.push(Command::Copy { source, target: target.clone(), bytes });
-        Ok(target)
+        Ok(Command::Copy { source, target, bytes })
     }
 
     /// Runs `kernel` on `bindings` (binding 0, 1, …; `params` goes last) for `items` pieces of
@@ -94,7 +117,7 @@ impl Recorder {
     /// A [`DeviceError`] where the pipeline cannot be made or the grid is too large.
     pub fn dispatch(
         &mut self,
-        kernel: &Kernel,
+        kernel: &Kernel<'_>,
         bindings: &[&Buffer],
         params: &[(&'static str, u32)],
         items: u64,
@@ -113,15 +136,32 @@ impl Recorder {
     ///
     /// # Panics
     /// In debug builds, where the names are not those of the shader.
-    pub fn params(&mut self, kernel: &Kernel, params: &[(&'static str, u32)]) -> Result<Buffer> {
+    pub fn params(
+        &mut self,
+        kernel: &Kernel<'_>,
+        params: &[(&'static str, u32)],
+    ) -> Result<Buffer> {
         #[cfg(debug_assertions)]
         {
             let names: Vec<_> = params.iter().map(|p| p.0.to_owned()).collect();
             assert_eq!(kernel.param_names(), names, "Params of {}", kernel.file);
         }
         let _ = kernel;
-        let values: Vec<u32> = params.iter().map(|p| p.1).collect();
-        self.upload(bytemuck::cast_slice(&values))
+        let bytes = (params.len() * 4).max(1).next_multiple_of(16);
+        let alignment = self.gpu.inner.limits.min_storage_buffer_offset_alignment.max(16) as usize;
+        let room = |at: &Parameters| {
+            at.data.len().next_multiple_of(alignment) + bytes <= at.target.size as usize
+        };
+        if !self.parameters.last().is_some_and(room) {
+            let target = self.storage(PARAMETER_BYTES.max(bytes) as u64)?;
+            self.parameters.push(Parameters { target, data: vec![] });
+        }
+        let Parameters { target, data } = self.parameters.last_mut().expect("just pushed");
+        let offset = data.len().next_multiple_of(alignment);
+        data.resize(offset, 0);
+        data.extend(params.iter().flat_map(|(_, value)| value.to_le_bytes()));
+        data.resize(offset + bytes, 0);
+        Ok(target.part(offset as u64, bytes as u64))
     }
 
     /// [`Recorder::dispatch`] without parameters and with explicit binding numbers, which must
@@ -131,7 +171,7 @@ impl Recorder {
     /// As [`Recorder::dispatch`].
     pub fn dispatch_at(
         &mut self,
-        kernel: &Kernel,
+        kernel: &Kernel<'_>,
         bindings: &[(u32, &Buffer)],
         items: u64,
         per_workgroup: u64,
@@ -171,9 +211,13 @@ impl Recorder {
     ///
     /// # Errors
     /// A [`DeviceError`] where the driver refuses or the device is lost.
-    pub fn submit(self) -> Result<Pending> {
-        let Self { gpu, commands, uploads, downloads, timed } = self;
-        gpu.check()?;
+    pub fn submit(mut self) -> Result<Pending> {
+        self.gpu.check()?;
+        for Parameters { target, data } in std::mem::take(&mut self.parameters).into_iter().rev() {
+            let copy = self.stage(&data, target)?;
+            self.commands.insert(0, copy);
+        }
+        let Self { gpu, commands, uploads, downloads, timed, .. } = self;
         let clock = timed.then(|| Clock::new(&gpu)).transpose()?;
         // Until a mapping is known to have succeeded its buffer must not be reused.
         let lent = uploads.iter().chain(downloads.iter().map(|(buffer, _)| buffer));
@@ -234,15 +278,15 @@ fn encode(gpu: &Gpu, commands: &[Command], clock: Option<&Clock>) -> wgpu::Comma
             Command::Copy { source, target, bytes } => {
                 encoder.copy_buffer_to_buffer(
                     source.lease.raw(),
-                    0,
+                    source.offset,
                     target.lease.raw(),
-                    0,
+                    target.offset,
                     Some(*bytes),
                 );
                 at += 1;
             }
             Command::Clear(buffer) => {
-                encoder.clear_buffer(buffer.lease.raw(), 0, Some(buffer.size));
+                encoder.clear_buffer(buffer.lease.raw(), buffer.offset, Some(buffer.size));
                 at += 1;
             }
             Command::Dispatch { .. } => {
@@ -255,32 +299,7 @@ fn encode(gpu: &Gpu, commands: &[Command], clock: Option<&Clock>) -> wgpu::Comma
                 let timestamps = timestamps.filter(|t| {
                     t.beginning_of_pass_write_index.is_some() || t.end_of_pass_write_index.is_some()
                 });
-                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-                    label: None,
-                    timestamp_writes: timestamps,
-                });
-                for command in &commands[at..end] {
-                    let Command::Dispatch { pipeline, bindings, grid } = command else { continue };
-                    let entries: Vec<_> = bindings
-                        .iter()
-                        .map(|(binding, buffer)| wgpu::BindGroupEntry {
-                            binding: *binding,
-                            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                                buffer: buffer.lease.raw(),
-                                offset: 0,
-                                size: std::num::NonZeroU64::new(buffer.size),
-                            }),
-                        })
-                        .collect();
-                    let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
-                        label: Some(&pipeline.key),
-                        layout: &pipeline.layout,
-                        entries: &entries,
-                    });
-                    pass.set_pipeline(&pipeline.compute);
-                    pass.set_bind_group(0, &group, &[]);
-                    pass.dispatch_workgroups(grid.x, grid.y, 1);
-                }
+                encode_pass(device, &mut encoder, &commands[at..end], timestamps);
                 at = end;
             }
         }
@@ -290,4 +309,33 @@ fn encode(gpu: &Gpu, commands: &[Command], clock: Option<&Clock>) -> wgpu::Comma
         encoder.copy_buffer_to_buffer(&clock.resolved, 0, clock.ticks.lease.raw(), 0, Some(16));
     }
     encoder
+}
+
+/// Encodes `dispatches` as one compute pass.
+fn encode_pass(
+    device: &wgpu::Device,
+    encoder: &mut wgpu::CommandEncoder,
+    dispatches: &[Command],
+    timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
+) {
+    let mut pass =
+        encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
+    for command in dispatches {
+        let Command::Dispatch { pipeline, bindings, grid } = command else { continue };
+        let entries: Vec<_> = bindings
+            .iter()
+            .map(|(binding, buffer)| wgpu::BindGroupEntry {
+                binding: *binding,
+                resource: wgpu::BindingResource::Buffer(buffer.binding()),
+            })
+            .collect();
+        let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(&pipeline.key),
+            layout: &pipeline.layout,
+            entries: &entries,
+        });
+        pass.set_pipeline(&pipeline.compute);
+        pass.set_bind_group(0, &group, &[]);
+        pass.dispatch_workgroups(grid.x, grid.y, 1);
+    }
 }

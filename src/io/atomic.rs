@@ -28,11 +28,11 @@ pub struct OutputFile {
 }
 
 impl OutputFile {
-    /// Fails where `target` must not be written.
+    /// Fails where `target` must not or cannot be written.
     ///
     /// # Errors
     /// [`Error::Exists`] where it is there and `force` is not given, or [`Error::Create`] where it
-    /// is or names a folder.
+    /// is or names a folder, leads to a pipe or device, or its folder takes no files.
     pub fn check(target: &Path, force: bool) -> Result<()> {
         if !force && fs::symlink_metadata(target).is_ok() {
             return Err(Error::Exists { path: target.to_owned() });
@@ -40,7 +40,11 @@ impl OutputFile {
         if target.is_dir() || target.as_os_str().as_encoded_bytes().ends_with(b"/") {
             return Err(create_error(target, io::ErrorKind::IsADirectory.into()));
         }
-        Ok(())
+        // Renaming over it would take /dev/null from all other programs.
+        if fs::metadata(target).is_ok_and(|metadata| !metadata.is_file()) {
+            return Err(create_error(target, io::Error::other("a pipe or device")));
+        }
+        check_folder(target)
     }
 
     /// Starts a file of `size` bytes that will become `target`.
@@ -262,6 +266,22 @@ pub(super) fn clear_stale(folder: &Path, name: &OsStr, target: &Path) -> Result<
         let is_folder = entry.file_type().is_ok_and(|t| t.is_dir());
         let _ = if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         drop(lock);
+    }
+    Ok(())
+}
+
+/// Fails where nothing can be made beside `target`, so that no one waits to learn it at the end.
+pub(super) fn check_folder(target: &Path) -> Result<()> {
+    let folder = parent(target);
+    let metadata = fs::metadata(&folder).map_err(|e| create_error(target, e))?;
+    if !metadata.is_dir() {
+        return Err(create_error(target, io::ErrorKind::NotADirectory.into()));
+    }
+    #[cfg(unix)]
+    {
+        use rustix::fs::{Access, access};
+        access(&folder, Access::WRITE_OK | Access::EXEC_OK)
+            .map_err(|e| create_error(target, e.into()))?;
     }
     Ok(())
 }

@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::atomic::{
-    OutputFile, check_space, clear_stale, create_error, create_temporary, folder_of, parent,
-    rename, sync_folder,
+    OutputFile, check_folder, check_space, clear_stale, create_error, create_temporary, folder_of,
+    parent, rename, sync_folder,
 };
 use super::fault;
 use crate::error::{Error, Result};
@@ -26,7 +26,8 @@ pub struct OutputDirectory {
 impl OutputDirectory {
     /// Fails where `target` must not be replaced: where it has content and `force` is not given,
     /// where it is a file, and where it has content but no model in it, because someone who
-    /// replaces a model does not mean to lose a home folder to a slip of the hand.
+    /// replaces a model does not mean to lose a home folder to a slip of the hand. And where it
+    /// cannot be made, because its folder takes no files.
     ///
     /// # Errors
     /// [`Error::Exists`] or [`Error::Create`].
@@ -45,7 +46,7 @@ impl OutputDirectory {
         if !names.is_empty() && !model && !target.is_symlink() {
             return Err(create_error(target, io::ErrorKind::DirectoryNotEmpty.into()));
         }
-        Ok(())
+        check_folder(target)
     }
 
     /// Starts a folder with about `size` bytes of files that will become `target`.

@@ -9,6 +9,12 @@ use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use crate::error::FormatProblem;
 use crate::tensor::DType;
 
+/// Most dimensions of a tensor: those of numpy and PyTorch. A header of 100 MB could hold millions.
+const MAX_DIMENSIONS: usize = 64;
+
+/// Largest product of the other extents where one is 0.
+pub(crate) const MAX_EMPTY: u64 = 1 << 32;
+
 /// Longest header that the format allows.
 pub const MAX_HEADER: u64 = 100_000_000;
 
@@ -94,21 +100,31 @@ fn recognise(file: &[u8]) -> Result<(), FormatProblem> {
     let other = |kind, advice| Err(FormatProblem::OtherFormat { kind, advice });
     if file.is_empty() {
         Err(FormatProblem::Empty)
-    } else if file.starts_with(b"version https://git-lfs") {
+    } else if is_lfs_pointer(file) {
         Err(FormatProblem::LfsPointer)
     } else if begins_as_safetensors(file) {
         // First, because the length of a header may happen to look like another format's mark:
         // 640 bytes begin as a pickle does.
         Ok(())
-    } else if file.starts_with(b"PK\x03\x04") || file.starts_with(b"\x80\x02") {
+    } else if file.starts_with(b"PK\x03\x04") || matches!(file, [0x80, 2..=5, ..]) {
         other("PyTorch pickle", "save it with safetensors.torch.save_file")
     } else if file.starts_with(b"GGUF") {
         other("GGUF", "use the model's safetensors files")
     } else if file.starts_with(b"\x89HDF") {
         other("HDF5 (Keras)", "save its weights as safetensors")
+    } else if file[..file.len().min(16)].iter().all(|b| matches!(b, b'\t'..=b'\r' | b' '..=b'~')) {
+        other(
+            "text",
+            "it may be a server's message instead of the model: look at it, fetch it again",
+        )
     } else {
         Ok(())
     }
+}
+
+/// Whether this is what Git LFS leaves in place of a file that was not fetched.
+pub(super) fn is_lfs_pointer(file: &[u8]) -> bool {
+    file.starts_with(b"version https://git-lfs")
 }
 
 /// Whether a length that the format allows and an opening brace are there.
@@ -122,12 +138,13 @@ fn check((name, raw): (String, RawTensor)) -> Result<TensorInfo, FormatProblem> 
     let Some(dtype) = DType::from_name(&raw.dtype) else {
         return Err(FormatProblem::UnknownType { tensor: name, dtype: raw.dtype });
     };
+    let dimensions = raw.shape.len();
+    if dimensions > MAX_DIMENSIONS {
+        let limit = MAX_DIMENSIONS;
+        return Err(FormatProblem::Dimensions { tensor: name, dimensions, limit });
+    }
     let [start, end] = raw.data_offsets;
-    let bits = raw
-        .shape
-        .iter()
-        .try_fold(1_u64, |product, extent| product.checked_mul(*extent))
-        .and_then(|elements| elements.checked_mul(dtype.bits().into()));
+    let bits = bits_of(&raw.shape, dtype);
     let shape: Option<Vec<usize>> =
         raw.shape.iter().map(|extent| usize::try_from(*extent).ok()).collect();
     let (Some(bits), Some(shape)) = (bits, shape) else {
@@ -141,6 +158,18 @@ fn check((name, raw): (String, RawTensor)) -> Result<TensorInfo, FormatProblem> 
         return Err(FormatProblem::TensorSize { tensor: name, shape, dtype, expected, found });
     }
     Ok(TensorInfo { name, dtype, shape, start, end })
+}
+
+/// Bits that a shape takes; `None` where it is too large, or would be if no extent were 0: products
+/// of some of its extents must not overflow later, and rows of nothing must not be too many to visit.
+fn bits_of(shape: &[u64], dtype: DType) -> Option<u64> {
+    let mut extents = shape.iter().map(|extent| (*extent).max(1));
+    let elements = extents.try_fold(1_u64, |product, extent| product.checked_mul(extent))?;
+    let bits = elements.checked_mul(dtype.bits().into())?;
+    match shape.contains(&0) {
+        false => Some(bits),
+        true => (elements <= MAX_EMPTY).then_some(0),
+    }
 }
 
 /// The tensors cover the data exactly.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use flate2::Crc;
 use serde_json::Value;
 
-use super::header::TensorInfo;
+use super::header::{TensorInfo, is_lfs_pointer};
 use super::reader::SafetensorsFile;
 use crate::error::{Error, FormatProblem, Result};
 
@@ -147,10 +147,11 @@ impl Model {
 
 fn read_json(path: &Path) -> Result<Value> {
     let text = fs::read(path).map_err(|source| Error::Input { path: path.to_owned(), source })?;
-    serde_json::from_slice(&text).map_err(|e| Error::Format {
-        path: path.to_owned(),
-        problem: FormatProblem::Json { reason: e.to_string() },
-    })
+    let format = |problem| Error::Format { path: path.to_owned(), problem };
+    if is_lfs_pointer(&text) {
+        return Err(format(FormatProblem::LfsPointer));
+    }
+    serde_json::from_slice(&text).map_err(|e| format(FormatProblem::Json { reason: e.to_string() }))
 }
 
 /// `config.json`, into which `quantization_config` must fit.

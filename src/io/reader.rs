@@ -1,7 +1,8 @@
 //! A safetensors file, memory-mapped.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -31,11 +32,10 @@ impl SafetensorsFile {
     /// safetensors file.
     pub fn open(path: &Path) -> Result<Self> {
         let input = |source| Error::Input { path: path.to_owned(), source };
+        // Before it is opened, because opening a pipe waits for whoever writes to it.
+        check_regular(&fs::metadata(path).map_err(input)?).map_err(input)?;
         let file = File::open(path).map_err(input)?;
         let metadata = file.metadata().map_err(input)?;
-        if metadata.is_dir() {
-            return Err(input(std::io::ErrorKind::IsADirectory.into()));
-        }
         let format = |problem| Error::Format { path: path.to_owned(), problem };
         if metadata.len() == 0 {
             return Err(format(FormatProblem::Empty));
@@ -113,4 +113,15 @@ impl SafetensorsFile {
         let start = (self.header.data_start + info.start) as usize;
         start + range.start..start + range.end
     }
+}
+
+/// Fails for what cannot be mapped: folders, pipes and devices.
+fn check_regular(metadata: &fs::Metadata) -> io::Result<()> {
+    if metadata.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if !metadata.is_file() {
+        return Err(io::Error::other("a pipe or device, and a file was expected"));
+    }
+    Ok(())
 }

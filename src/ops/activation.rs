@@ -1,13 +1,14 @@
 //! Activations of a layer with dropout, forward and backward.
 
-use super::linear::stride;
+use super::linear::{shape_error, stride};
 use super::stream::Target;
-use super::{Backend, Stream, Values};
+use super::{Backend, Stream, Values, rows};
 use crate::cpu;
 use crate::cpu::random::threefry;
 use crate::error::{Result, UsageError};
 use crate::gpu::{Buffer, Kernel, Recorder};
 use crate::scheme::Activation;
+use crate::tensor::FloatType;
 
 const FORWARD: Kernel =
     Kernel { file: "activation.wgsl", entry: "activation", constants: &[], estimates: false };
@@ -148,7 +149,14 @@ pub fn activation(
     z: &[f32],
     cols: usize,
 ) -> Result<Vec<f32>> {
-    let z = Values::new(backend, z, (z.len().checked_div(cols).unwrap_or(0), cols))?;
+    let rows = rows(FloatType::F32, bytemuck::cast_slice(z), cols)?;
+    if let Backend::Cpu = backend {
+        let (dropout, mut y) = (dropout.on_device()?, z.to_vec());
+        cpu::activation::apply(activation, &mut y);
+        dropout.apply(&mut y, cols);
+        return Ok(y);
+    }
+    let z = Values::new(backend, z, (rows, cols))?;
     let mut y = Values::empty(backend)?;
     let mut stream = Stream::new(backend);
     stream.activation(activation, dropout, &z, &mut y)?;
@@ -168,7 +176,16 @@ pub fn activation_grad(
     gradient: &[f32],
     cols: usize,
 ) -> Result<Vec<f32>> {
-    let rows = z.len().checked_div(cols).unwrap_or(0);
+    let rows = rows(FloatType::F32, bytemuck::cast_slice(z), cols)?;
+    if gradient.len() != z.len() {
+        return Err(shape_error(&[rows, cols], gradient.len()));
+    }
+    if let Backend::Cpu = backend {
+        let (dropout, mut gradient) = (dropout.on_device()?, gradient.to_vec());
+        cpu::activation::gradient(activation, z, &mut gradient);
+        dropout.apply(&mut gradient, cols);
+        return Ok(gradient);
+    }
     let z = Values::new(backend, z, (rows, cols))?;
     let mut gradient = Values::new(backend, gradient, (rows, cols))?;
     let mut stream = Stream::new(backend);

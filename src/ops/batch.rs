@@ -2,7 +2,7 @@
 
 use super::values::ELSEWHERE;
 use super::{Backend, linear};
-use crate::error::{ArrayProblem, Result, UsageError};
+use crate::error::{ArrayProblem, Error, Result, UsageError};
 use crate::gpu::Buffer;
 
 /// Row numbers or class labels on a backend.
@@ -88,21 +88,31 @@ impl<'a> Batch<'a> {
 
     /// Fails where a row is none of a data set of so many.
     pub(super) fn check(&self, rows: usize) -> Result<()> {
-        let refuse = |what, value: usize, expected| {
-            Err(UsageError::OutOfRange { what, value: value.to_string(), expected }.into())
-        };
         let end = self.first.saturating_add(self.rows);
         if end > self.order.len() {
-            return refuse("the end of a batch", end, "within the order of its rows");
+            return Err(refused("the end of a batch", end, "within the order of its rows"));
         }
-        match self.order.largest.filter(|(_, row)| *row as usize >= rows) {
-            Some((_, row)) => refuse("a row of a batch", row as usize, "a row of the data set"),
-            None => Ok(()),
-        }
+        self.order.largest.map_or(Ok(()), |(_, row)| check_row(row, rows))
     }
 
     /// Its row numbers.
     pub(super) fn cpu(&self) -> Result<&'a [u32]> {
         Ok(&self.order.cpu()?[self.first..][..self.rows])
     }
+}
+
+/// Fails where a row of `order` is none of a data set of so many.
+pub(super) fn check_rows(order: &[u32], rows: usize) -> Result<()> {
+    order.iter().max().map_or(Ok(()), |row| check_row(*row, rows))
+}
+
+fn check_row(row: u32, rows: usize) -> Result<()> {
+    if (row as usize) < rows {
+        return Ok(());
+    }
+    Err(refused("a row of a batch", row as usize, "a row of the data set"))
+}
+
+fn refused(what: &'static str, value: usize, expected: &'static str) -> Error {
+    UsageError::OutOfRange { what, value: value.to_string(), expected }.into()
 }

@@ -1,11 +1,12 @@
 //! A dense layer: act(X · Wᵀ + b).
 
+use super::Backend;
 use super::linear::{self, Chunk, LayerWeights, Linear, Variant};
-use super::{Backend, kernel};
+use super::product::{Form, Product, Shape};
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Recorder};
 use crate::scheme::Activation;
-use crate::tensor::{FloatType, Matrix};
+use crate::tensor::Matrix;
 
 /// act(X · Wᵀ + b): `x` is `[batch, cols]`, `weights` `[rows, cols]`, `bias` `[rows]`, the result
 /// `[batch, rows]`. Sums are f32 whatever the weights' type; before the activation they lie within
@@ -42,58 +43,64 @@ pub fn dense_with(
 
 /// Records a layer of `f32` weights without activation: `weights` `[outputs, stride(inputs)]`,
 /// `bias` `[outputs]`, `x` `[batch, stride(inputs)]` and the result `[batch, stride(outputs)]`, all
-/// padded with zeros.
+/// padded with zeros. For weights in a buffer that something else changes, as training does.
 pub(super) fn record_f32(
     recorder: &mut Recorder,
-    [weights, bias, x, results]: [&Buffer; 4],
-    (batch, inputs, outputs): (usize, usize, usize),
+    buffers: [&Buffer; 4],
+    sizes: (usize, usize, usize),
     software: bool,
 ) -> Result<()> {
-    let variant = Variant::usual(batch, software);
-    let stride = linear::stride(outputs);
-    let params = [
-        ("batch", batch as u32),
-        ("eights", inputs.div_ceil(8) as u32),
-        ("outputs", outputs as u32),
-        ("padded_outputs", stride as u32),
-        ("first_output", 0),
-        ("stride", stride as u32),
-        ("activation", Activation::Identity.code().0),
-        ("slope", 0),
-    ];
-    let kernel = kernel("dense.wgsl", ENTRIES[variant as usize], FloatType::F32);
-    let workgroups = variant.workgroups(batch, stride);
-    recorder.dispatch(&kernel, &[weights, bias, x, results], &params, workgroups, 1)
+    let product = row_major(buffers, sizes);
+    product.record(recorder, Variant::usual(product.form, product.shape, software))
 }
 
-/// In the order of [`Variant::ALL`].
-const ENTRIES: [&str; 3] = ["dense", "dense_direct", "dense_vector"];
+/// The product that [`record_f32`] records.
+pub(super) fn row_major<'a>(
+    [weights, bias, x, results]: [&'a Buffer; 4],
+    (batch, inputs, outputs): (usize, usize, usize),
+) -> Product<'a> {
+    let (stride, fours) = (linear::stride(outputs), linear::stride(inputs) / 4);
+    Product {
+        form: Form::RowMajor,
+        weights: std::slice::from_ref(weights),
+        bias,
+        x,
+        results,
+        shape: Shape { batch, outputs: stride, fours },
+        units: fours,
+        outputs,
+        first_output: 0,
+        stride,
+        activation: Activation::Identity,
+        params: &[],
+    }
+}
 
 /// Takes weights to a GPU, rows padded to whole eights.
-pub(super) fn upload(gpu: &Gpu, weights: Matrix<'_>) -> Result<Vec<Chunk>> {
+pub(super) fn upload(gpu: &Gpu, weights: Matrix<'_>) -> Result<(Form, Vec<Chunk>)> {
     let Matrix { float, rows, cols, data } = weights;
-    let (row_bytes, padded_bytes) = (cols * float.size(), linear::stride(cols) * float.size());
-    let step = linear::chunk_rows(padded_bytes);
-    let kernels = ENTRIES.map(|entry| kernel("dense.wgsl", entry, float));
+    let row_bytes = cols * float.size();
+    let words_per_row = linear::stride(cols) * float.size() / 4;
+    let step = linear::chunk_rows(words_per_row * 4);
     let mut chunks = vec![];
     for first in (0..rows).step_by(step) {
         let outputs = step.min(rows - first);
         let own = &data[first * row_bytes..(first + outputs) * row_bytes];
-        let buffer = if padded_bytes == row_bytes {
-            linear::upload(gpu, own)?
-        } else {
-            linear::upload(gpu, &padded(own, row_bytes, padded_bytes, outputs))?
-        };
-        let (buffers, params) = (vec![buffer], vec![]);
-        chunks.push(Chunk { kernels, buffers, outputs, first_output: first, params });
+        let words = padded(own, row_bytes, words_per_row * 4, outputs);
+        let quads = linear::quads(&words, words_per_row);
+        let buffers = vec![linear::upload(gpu, bytemuck::cast_slice(&quads))?];
+        let units = linear::stride(cols) / 4;
+        chunks.push(Chunk { buffers, units, outputs, first_output: first, params: vec![] });
     }
-    Ok(chunks)
+    Ok((Form::Dense(float), chunks))
 }
 
-fn padded(data: &[u8], row_bytes: usize, padded_bytes: usize, rows: usize) -> Vec<u8> {
-    let mut out = vec![0; rows * padded_bytes];
+/// Rows of bytes as words, each padded with zeros.
+fn padded(data: &[u8], row_bytes: usize, padded_bytes: usize, rows: usize) -> Vec<u32> {
+    let mut out = vec![0; rows * padded_bytes / 4];
     if row_bytes > 0 {
-        for (to, from) in out.chunks_exact_mut(padded_bytes).zip(data.chunks_exact(row_bytes)) {
+        let to: &mut [u8] = bytemuck::cast_slice_mut(&mut out);
+        for (to, from) in to.chunks_exact_mut(padded_bytes).zip(data.chunks_exact(row_bytes)) {
             to[..row_bytes].copy_from_slice(from);
         }
     }

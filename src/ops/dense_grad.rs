@@ -1,6 +1,6 @@
 //! Gradients of a dense layer.
 
-use super::linear::stride;
+use super::linear::{shape_error, stride};
 use super::stream::Target;
 use super::{Backend, Stream, Values};
 use crate::cpu;
@@ -233,6 +233,21 @@ pub fn dense_grad_with(
     (batch, inputs, outputs): (usize, usize, usize),
     variant: Option<Variant>,
 ) -> Result<Gradients> {
+    if let Backend::Cpu = backend {
+        let fits = |floats: &[f32], shape: [usize; 2]| match floats.len() == shape[0] * shape[1] {
+            true => Ok(()),
+            false => Err(shape_error(&shape, floats.len())),
+        };
+        fits(x, [batch, inputs])?;
+        fits(weights, [outputs, inputs])?;
+        fits(dz, [batch, outputs])?;
+        let zeros = |len| vec![0.0; len];
+        let (dx, dw, db) = (zeros(batch * inputs), zeros(outputs * inputs), zeros(outputs));
+        let mut found = Gradients { inputs: dx, weights: dw, bias: db };
+        cpu::dense_grad::weights(x, dz, batch, &mut found.weights, &mut found.bias);
+        cpu::dense_grad::inputs(dz, weights, batch, &mut found.inputs);
+        return Ok(found);
+    }
     let x = Values::new(backend, x, (batch, inputs))?;
     let weights = Values::new(backend, weights, (outputs, inputs))?;
     let dz = Values::new(backend, dz, (batch, outputs))?;

@@ -1,7 +1,8 @@
 //! A dense layer straight from a bit mask and the weights that are not zero.
 
 use super::linear::{self, Chunk, LayerWeights, Linear, Variant};
-use super::{Backend, bitmask, kernel};
+use super::product::Form;
+use super::{Backend, bitmask};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::scheme::Activation;
@@ -28,14 +29,12 @@ pub fn dense_masked(
 }
 
 /// Takes mask and kept weights to a GPU, in chunks of rows.
-pub(super) fn upload(gpu: &Gpu, weights: &MaskedWeights<'_>) -> Result<Vec<Chunk>> {
+pub(super) fn upload(gpu: &Gpu, weights: &MaskedWeights<'_>) -> Result<(Form, Vec<Chunk>)> {
     let MaskedWeights { float, mask, cols } = *weights;
     let rows = mask.row_offsets.len();
     let size = float.size();
     let kept_in_all = mask.compressed.len() / size;
     let words_per_row = cols.div_ceil(32).max(1);
-    let kernels = ["dense_masked", "dense_masked_direct", "dense_masked_vector"];
-    let kernels = kernels.map(|entry| kernel("dense_masked.wgsl", entry, float));
     // As if nothing were pruned: then no chunk is too large.
     let step = linear::chunk_rows(cols * size);
     let mut chunks = vec![];
@@ -49,15 +48,16 @@ pub(super) fn upload(gpu: &Gpu, weights: &MaskedWeights<'_>) -> Result<Vec<Chunk
         let (before, _) = bitmask::prefix_sum(&masks);
         let buffers = vec![
             linear::upload(gpu, &mask.compressed[kept.start * size..kept.end * size])?,
-            linear::upload(gpu, bytemuck::cast_slice(&masks))?,
-            linear::upload(gpu, bytemuck::cast_slice(&before))?,
+            linear::upload(gpu, bytemuck::cast_slice(&linear::quads(&masks, words_per_row)))?,
+            linear::upload(gpu, bytemuck::cast_slice(&linear::quads(&before, words_per_row)))?,
         ];
         let params = vec![
             ("words_per_row", words_per_row as u32),
             // At least one, because the kernel reads the last one where there is none.
             ("kept", kept.len().max(1) as u32),
         ];
-        chunks.push(Chunk { kernels, buffers, outputs, first_output: first, params });
+        let units = linear::stride(cols) / 4;
+        chunks.push(Chunk { buffers, units, outputs, first_output: first, params });
     }
-    Ok(chunks)
+    Ok((Form::Masked(float), chunks))
 }

@@ -1,6 +1,7 @@
 //! Rows of a data set in the order of a batch.
 
-use super::linear::{self, stride};
+use super::batch::check_rows;
+use super::linear::{self, shape_error, stride};
 use super::stream::Target;
 use super::values::ELSEWHERE;
 use super::{Backend, Batch, Indices, Stream, Values};
@@ -36,7 +37,7 @@ impl Features {
     /// error: one binding of a GPU must hold them.
     pub fn bytes(backend: &Backend, bytes: Vec<u8>, (rows, cols): (usize, usize)) -> Result<Self> {
         if rows.checked_mul(cols) != Some(bytes.len()) {
-            return Err(linear::shape_error(&[rows, cols], bytes.len()));
+            return Err(shape_error(&[rows, cols], bytes.len()));
         }
         let held = match backend {
             Backend::Cpu => Held::Bytes(bytes),
@@ -131,8 +132,14 @@ impl Stream {
 /// [`crate::error::UsageError::OutOfRange`] for a row that is not there,
 /// [`crate::error::FormatProblem::ShapeSize`] for a part of a row, or a device error.
 pub fn floats(backend: &Backend, values: &[f32], cols: usize, order: &[u32]) -> Result<Vec<f32>> {
-    let rows = values.len().checked_div(cols).unwrap_or(0);
-    run(backend, &Features::floats(backend, values, (rows, cols))?, order)
+    let shape = whole_rows(values.len(), cols)?;
+    check_rows(order, shape.0)?;
+    if let Backend::Gpu(_) = backend {
+        return run(backend, &Features::floats(backend, values, shape)?, order);
+    }
+    let mut x = vec![0.0; order.len() * cols];
+    cpu::gather::floats(values, cols, order, &mut x);
+    Ok(x)
 }
 
 /// The rows of `bytes` `[rows, cols]` that `order` names, each byte divided by 255.
@@ -140,8 +147,20 @@ pub fn floats(backend: &Backend, values: &[f32], cols: usize, order: &[u32]) -> 
 /// # Errors
 /// As [`floats`].
 pub fn bytes(backend: &Backend, bytes: &[u8], cols: usize, order: &[u32]) -> Result<Vec<f32>> {
-    let rows = bytes.len().checked_div(cols).unwrap_or(0);
-    run(backend, &Features::bytes(backend, bytes.to_vec(), (rows, cols))?, order)
+    let shape = whole_rows(bytes.len(), cols)?;
+    check_rows(order, shape.0)?;
+    if let Backend::Gpu(_) = backend {
+        return run(backend, &Features::bytes(backend, bytes.to_vec(), shape)?, order);
+    }
+    let mut x = vec![0.0; order.len() * cols];
+    cpu::gather::bytes(bytes, cols, order, &mut x);
+    Ok(x)
+}
+
+/// The shape of so many elements in rows of `cols`.
+fn whole_rows(len: usize, cols: usize) -> Result<(usize, usize)> {
+    let rows = len.checked_div(cols).unwrap_or(0);
+    if rows * cols == len { Ok((rows, cols)) } else { Err(shape_error(&[rows, cols], len)) }
 }
 
 fn run(backend: &Backend, features: &Features, order: &[u32]) -> Result<Vec<f32>> {

@@ -1,54 +1,22 @@
 //! Dense layers that stay on a device: weights are uploaded once, in whatever form they have.
 
-use crate::cpu::bitmask::Bitmask;
-use crate::cpu::dense_masked::MaskedWeights;
-use crate::cpu::dense_packed::PackedWeights;
+use crate::cpu::dense::DensePanels;
+use crate::cpu::dense_masked::{MaskedPanels, MaskedWeights};
+use crate::cpu::dense_packed::{PackedPanels, PackedWeights};
+use crate::cpu::simd::Level;
 use crate::error::{Error, FormatProblem, Result};
 use crate::gpu::{Buffer, Gpu, Recorder};
-use crate::scheme::{Activation, QuantParams, QuantScheme};
-use crate::tensor::{DType, FloatType, Matrix};
+use crate::scheme::Activation;
+use crate::tensor::{DType, Matrix};
 
+use super::product::{Form, Product, Shape};
 use super::{Backend, dense, dense_masked, dense_packed, words};
+
+pub use super::product::{Launch, Variant, launches};
 
 /// Bytes of weights in one binding, at most: below every adapter's limit, and short enough that
 /// one dispatch does not take long.
 pub(super) const CHUNK_BYTES: usize = 64 << 20;
-
-/// How a layer is computed on a GPU. Which is fastest depends on the device and the batch; the
-/// result stays within the same bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Variant {
-    /// 64 × 64 tiles in workgroup memory: for large batches on GPUs.
-    Tiled,
-    /// Registers only: for adapters that are emulated on a CPU.
-    Direct,
-    /// A workgroup an output: for batches of a few rows.
-    Vector,
-}
-
-impl Variant {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Tiled, Self::Direct, Self::Vector];
-
-    /// The usual choice.
-    pub fn usual(batch: usize, software: bool) -> Self {
-        match (batch, software) {
-            (_, true) => Self::Direct,
-            (..=4, false) => Self::Vector,
-            (_, false) => Self::Tiled,
-        }
-    }
-
-    /// Workgroups for a chunk.
-    pub(super) fn workgroups(self, batch: usize, outputs: usize) -> u64 {
-        let (rows, columns) = match self {
-            Self::Tiled => (batch.div_ceil(64), outputs.div_ceil(64)),
-            Self::Direct => (batch.div_ceil(8), outputs.div_ceil(64)),
-            Self::Vector => (batch.div_ceil(4), outputs),
-        };
-        rows as u64 * columns as u64
-    }
-}
 
 /// The weights of a layer as they are.
 #[derive(Clone, Copy, Debug)]
@@ -112,6 +80,7 @@ pub struct Linear {
     outputs: usize,
     bytes: u64,
     activation: Activation,
+    int8_activations: bool,
     weights: Held,
 }
 
@@ -119,26 +88,25 @@ pub struct Linear {
 #[derive(Debug)]
 enum Held {
     Cpu { weights: Owned, bias: Option<Vec<f32>> },
-    Gpu { chunks: Vec<Chunk>, bias: Buffer, software: bool },
+    Gpu { form: Form, chunks: Vec<Chunk>, bias: Buffer, software: bool },
 }
 
 /// Weights in memory, in the form in which they came.
 #[derive(Debug)]
 enum Owned {
-    /// f32 is kept as such, so that it is aligned.
-    F32(Vec<f32>),
-    Half(FloatType, Vec<u8>),
-    Packed(Vec<u32>, QuantParams, QuantScheme),
-    Masked(FloatType, Bitmask),
+    Dense(DensePanels),
+    Packed(PackedPanels),
+    Masked(MaskedPanels),
 }
 
-/// Rows of the weights on a GPU.
+/// Rows of the weights on a GPU, in quads: four rows, whose words for the same inputs lie side by
+/// side, so that one load gives what one step of four sums needs.
 #[derive(Debug)]
 pub(super) struct Chunk {
-    /// The kernels, in the order of [`Variant::ALL`].
-    pub kernels: [crate::gpu::Kernel; 3],
     /// Bindings before bias, inputs, results and parameters.
     pub buffers: Vec<Buffer>,
+    /// What kernels decode at once, a row.
+    pub units: usize,
     pub outputs: usize,
     pub first_output: usize,
     /// Parameters after the common ones.
@@ -169,17 +137,29 @@ impl Linear {
         let held = match backend {
             Backend::Cpu => Held::Cpu { weights: own(weights), bias: bias.map(<[f32]>::to_vec) },
             Backend::Gpu(gpu) => {
-                let chunks = match weights {
+                let (form, chunks) = match weights {
                     LayerWeights::Dense(weights) => dense::upload(gpu, weights)?,
                     LayerWeights::Packed(weights) => dense_packed::upload(gpu, &weights)?,
                     LayerWeights::Masked(weights) => dense_masked::upload(gpu, &weights)?,
                 };
                 let zeros = vec![0.0; outputs];
                 let bias = upload(gpu, bytemuck::cast_slice(bias.unwrap_or(&zeros)))?;
-                Held::Gpu { chunks, bias, software: gpu.is_software() }
+                Held::Gpu { form, chunks, bias, software: gpu.is_software() }
             }
         };
-        Ok(Self { inputs, outputs, bytes, activation, weights: held })
+        Ok(Self { inputs, outputs, bytes, activation, int8_activations: false, weights: held })
+    }
+
+    /// Allows inputs to be rounded to 8 bits where that is faster: each row x becomes s · q with
+    /// integers q from −127 to 127 and s the row's largest magnitude over 127, so that products are
+    /// integers (dynamic quantization of activations). A sum then lies within
+    /// `(1/2 + 2⁻¹⁶)·s·Σ|w|` more of the exact one.
+    ///
+    /// It is faster on the CPU for packed codes, and done there. Other layers take `f32` inputs
+    /// all the same.
+    #[must_use]
+    pub fn int8_activations(self, allowed: bool) -> Self {
+        Self { int8_activations: allowed, ..self }
     }
 
     /// Input features.
@@ -211,25 +191,14 @@ impl Linear {
         out.clear();
         out.resize(batch * self.outputs, 0.0);
         let bias = bias.as_deref();
-        let (rows, cols) = (self.outputs, self.inputs);
+        let level = Level::best();
         match weights {
-            Owned::F32(data) => {
-                let data = bytemuck::cast_slice(data);
-                let weights = Matrix { float: FloatType::F32, rows, cols, data };
-                crate::cpu::dense::dense(x, weights, bias, self.activation, out);
+            Owned::Dense(panels) => panels.forward(level, x, bias, self.activation, out),
+            Owned::Packed(panels) if self.int8_activations => {
+                panels.forward_int8(level, x, bias, self.activation, out);
             }
-            Owned::Half(float, data) => {
-                let weights = Matrix { float: *float, rows, cols, data };
-                crate::cpu::dense::dense(x, weights, bias, self.activation, out);
-            }
-            Owned::Packed(words, params, scheme) => {
-                let weights = PackedWeights { words, rows, cols, params, scheme };
-                crate::cpu::dense_packed::dense_packed(x, &weights, bias, self.activation, out);
-            }
-            Owned::Masked(float, mask) => {
-                let weights = MaskedWeights { float: *float, mask, cols };
-                crate::cpu::dense_masked::dense_masked(x, &weights, bias, self.activation, out);
-            }
+            Owned::Packed(panels) => panels.forward(level, x, bias, self.activation, out),
+            Owned::Masked(panels) => panels.forward(level, x, bias, self.activation, out),
         }
         Ok(())
     }
@@ -248,32 +217,32 @@ impl Linear {
         followed: bool,
         variant: Option<Variant>,
     ) -> Result<Buffer> {
-        let Held::Gpu { chunks, bias, software } = &self.weights else {
+        let Held::Gpu { form, chunks, bias, software } = &self.weights else {
             return Err(Error::Bug { what: "a layer on the CPU was asked to run on a GPU" });
         };
         let stride = if followed { stride(self.outputs) } else { self.outputs };
-        let variant = variant.unwrap_or(Variant::usual(batch, *software));
         let results = recorder.storage((batch * stride * 4) as u64)?;
-        let (activation, slope) = self.activation.code();
+        let fours = self.inputs.div_ceil(8) * 2;
         for (number, chunk) in chunks.iter().enumerate() {
             let last = number + 1 == chunks.len();
             let padding = if last { stride - self.outputs } else { 0 };
-            let mut params = vec![
-                ("batch", batch as u32),
-                ("eights", (self.inputs.div_ceil(8)) as u32),
-                ("outputs", chunk.outputs as u32),
-                ("padded_outputs", (chunk.outputs + padding) as u32),
-                ("first_output", chunk.first_output as u32),
-                ("stride", stride as u32),
-                ("activation", activation),
-                ("slope", slope.to_bits()),
-            ];
-            params.extend(&chunk.params);
-            let mut bindings: Vec<&Buffer> = chunk.buffers.iter().collect();
-            bindings.extend([bias, x, &results]);
-            let kernel = &chunk.kernels[variant as usize];
-            let workgroups = variant.workgroups(batch, chunk.outputs + padding);
-            recorder.dispatch(kernel, &bindings, &params, workgroups, 1)?;
+            let shape = Shape { batch, outputs: chunk.outputs + padding, fours };
+            let product = Product {
+                form: *form,
+                weights: &chunk.buffers,
+                bias,
+                x,
+                results: &results,
+                shape,
+                units: chunk.units,
+                outputs: chunk.outputs,
+                first_output: chunk.first_output,
+                stride,
+                activation: self.activation,
+                params: &chunk.params,
+            };
+            let variant = variant.unwrap_or_else(|| Variant::usual(*form, shape, *software));
+            product.record(recorder, variant)?;
         }
         Ok(results)
     }
@@ -327,18 +296,9 @@ pub fn pad(x: &[f32], batch: usize, features: usize) -> Vec<f32> {
 
 fn own(weights: LayerWeights<'_>) -> Owned {
     match weights {
-        LayerWeights::Dense(Matrix { float: FloatType::F32, data, .. }) => {
-            let mut values = vec![0.0; data.len() / 4];
-            FloatType::F32.decode(data, &mut values);
-            Owned::F32(values)
-        }
-        LayerWeights::Dense(Matrix { float, data, .. }) => Owned::Half(float, data.to_vec()),
-        LayerWeights::Packed(PackedWeights { words, params, scheme, .. }) => {
-            Owned::Packed(words.to_vec(), params.clone(), *scheme)
-        }
-        LayerWeights::Masked(MaskedWeights { float, mask, .. }) => {
-            Owned::Masked(float, mask.clone())
-        }
+        LayerWeights::Dense(weights) => Owned::Dense(DensePanels::new(weights)),
+        LayerWeights::Packed(weights) => Owned::Packed(PackedPanels::new(&weights)),
+        LayerWeights::Masked(weights) => Owned::Masked(MaskedPanels::new(&weights)),
     }
 }
 
@@ -351,9 +311,25 @@ pub(super) fn upload(gpu: &Gpu, bytes: &[u8]) -> Result<Buffer> {
     Ok(buffer)
 }
 
-/// Rows of weights of so many bytes each that fit a chunk.
+/// Rows of weights of so many bytes each that fit a chunk: whole quads.
 pub(super) fn chunk_rows(row_bytes: usize) -> usize {
-    (CHUNK_BYTES / row_bytes.max(1)).max(1)
+    ((CHUNK_BYTES / row_bytes.max(1)) & !3).max(4)
+}
+
+/// Words `[rows, per_row]` in quads: `[rows / 4, per_row, 4]`, rows that are missing zero.
+pub(super) fn quads(words: &[u32], per_row: usize) -> Vec<u32> {
+    let rows = words.len() / per_row.max(1);
+    let mut quads = vec![0; rows.next_multiple_of(4) * per_row];
+    if per_row > 0 {
+        for (quad, rows) in quads.chunks_exact_mut(per_row * 4).zip(words.chunks(per_row * 4)) {
+            for (lane, row) in rows.chunks_exact(per_row).enumerate() {
+                for (to, word) in quad.iter_mut().skip(lane).step_by(4).zip(row) {
+                    *to = *word;
+                }
+            }
+        }
+    }
+    quads
 }
 
 pub(super) fn shape_error(shape: &[usize], floats: usize) -> Error {

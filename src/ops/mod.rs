@@ -19,6 +19,7 @@ pub mod loss;
 pub mod measure;
 pub mod optimizer;
 pub mod pack;
+mod product;
 pub mod prune;
 pub mod prune_exact;
 pub mod prune_nm;
@@ -49,14 +50,18 @@ use crate::gpu::{Buffer, Gpu, Kernel, Recorder};
 use crate::scheme::QuantScheme;
 use crate::tensor::FloatType;
 
-/// A kernel over weights of one type.
-const fn kernel(file: &'static str, entry: &'static str, float: FloatType) -> Kernel {
-    let constants: &'static [(&'static str, f64)] = match float {
+/// The `override` constant of weights of one type.
+const fn dtype(float: FloatType) -> &'static [(&'static str, f64)] {
+    match float {
         FloatType::F32 => &[("DTYPE", 0.0)],
         FloatType::F16 => &[("DTYPE", 1.0)],
         FloatType::BF16 => &[("DTYPE", 2.0)],
-    };
-    Kernel { file, entry, constants, estimates: false }
+    }
+}
+
+/// A kernel over weights of one type.
+const fn kernel(file: &'static str, entry: &'static str, float: FloatType) -> Kernel<'static> {
+    Kernel { file, entry, constants: dtype(float), estimates: false }
 }
 
 /// Number of weights in `data`, which must be whole ones and few enough for 32-bit indices.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::linear::stride;
+use super::linear::{shape_error, stride};
 use super::stream::Target;
 use super::{Backend, Stream, Values};
 use crate::cpu;
@@ -227,6 +227,13 @@ impl Factors {
         }
     }
 
+    fn on_cpu(&self, weights: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
+        match *self {
+            Self::Adam(step) => cpu::optimizer::adam(step, weights, gradient, first, second),
+            Self::Sgd(step) => cpu::optimizer::sgd(step, weights, gradient, first),
+        }
+    }
+
     fn common(&self) -> Common {
         match self {
             Self::Adam(Adam { common, .. }) | Self::Sgd(Sgd { common, .. }) => *common,
@@ -281,13 +288,8 @@ impl Stream {
         }
         match self.target() {
             Target::Cpu => {
-                let (w, g, m) = (weights.cpu_mut()?, gradient.cpu()?, first.cpu_mut()?);
-                match factors {
-                    Factors::Adam(step) => {
-                        cpu::optimizer::adam(step, w, g, m, second.cpu_mut()?);
-                    }
-                    Factors::Sgd(step) => cpu::optimizer::sgd(step, w, g, m),
-                }
+                let (w, g) = (weights.cpu_mut()?, gradient.cpu()?);
+                factors.on_cpu(w, g, first.cpu_mut()?, second.cpu_mut()?);
                 Ok(())
             }
             Target::Gpu(recorder) => {
@@ -325,6 +327,19 @@ pub fn update(
     second: &mut [f32],
 ) -> Result<()> {
     let shape = (1, weights.len());
+    if let Backend::Cpu = backend {
+        optimizer.validate()?;
+        let fits = |other: &[f32]| {
+            if other.len() == shape.1 {
+                Ok(())
+            } else {
+                Err(shape_error(&[1, shape.1], other.len()))
+            }
+        };
+        fits(gradient).and(fits(first)).and(fits(second))?;
+        Factors::new(optimizer, step).on_cpu(weights, gradient, first, second);
+        return Ok(());
+    }
     let mut values = Values::new(backend, weights, shape)?;
     let gradient = Values::new(backend, gradient, shape)?;
     let mut moments = Moments {

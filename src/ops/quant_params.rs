@@ -33,7 +33,7 @@ pub(super) fn record(
         ("divisor", divisor.to_bits()),
         ("fixed_scale", fixed.to_bits()),
         ("epsilon", float.epsilon().to_bits()),
-        ("largest", largest(float).to_bits()),
+        ("largest", float.largest().to_bits()),
         ("asymmetric", u32::from(!scheme.symmetric)),
         ("weight_type", u32::from(scheme.arithmetic == Arithmetic::WeightType)),
         ("qmin", scheme.qmin() as u32),
@@ -51,14 +51,6 @@ pub(super) fn record(
         64,
     )?;
     Ok(result)
-}
-
-fn largest(float: FloatType) -> f32 {
-    match float {
-        FloatType::F32 => f32::MAX,
-        FloatType::F16 => half::f16::MAX.to_f32(),
-        FloatType::BF16 => half::bf16::MAX.to_f32(),
-    }
 }
 
 /// Puts given parameters on the device.

@@ -29,7 +29,7 @@
 //!
 //! Training is `loss`, `optimizer` with `weight-decay` or with `momentum` and `nesterov`,
 //! `learning-rate`, `decay`, `batch-size`, `epochs` (10), `steps`, `limit`, `dropout`, `l2`,
-//! `validation-split`, `early-stopping`, `shuffle` ([`crate::nn::train::TrainingOptions`] has the
+//! `validation-split`, `patience`, `shuffle` ([`crate::nn::train::TrainingOptions`] has the
 //! defaults), `data` and `seed`. A scheme is `granularity`, `group-size`, `asymmetric`,
 //! `narrow-range`, `scale` and `match` ([`crate::scheme::SchemeChoice`]), and `on-indivisible`.
 //!

@@ -89,7 +89,7 @@ fn options(fields: &mut Fields<'_>, top: &Top, epochs: u64) -> Result<TrainingOp
         l2: fields.take("l2")?.unwrap_or(default.l2),
         seed: fields.take("seed")?.unwrap_or(top.seed),
         validation_split: fields.take("validation-split")?.unwrap_or(default.validation_split),
-        early_stopping: fields.take("early-stopping")?,
+        patience: fields.take("patience")?,
         shuffle: fields.take("shuffle")?.unwrap_or(default.shuffle),
         ..default
     };

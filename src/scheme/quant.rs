@@ -68,14 +68,22 @@ impl QuantScheme {
     /// Checks that the parts go together.
     ///
     /// # Errors
-    /// [`UsageError::Conflict`] for an asymmetric narrow range or multiplier,
-    /// [`UsageError::OutOfRange`] for a group size of 0 or a multiplier outside 1 … 2^24.
+    /// [`UsageError::Conflict`] for an asymmetric narrow range or multiplier, and for a multiplier
+    /// in [`Arithmetic::WeightType`]; [`UsageError::OutOfRange`] for a group size of 0 or a multiplier outside 1 … 2^24.
     pub fn validate(&self) -> Result<()> {
         if !self.symmetric && self.range != Range::Full {
             return Err(UsageError::Conflict {
                 first: "--asymmetric",
                 second: "--narrow-range or --scale",
                 advice: "give one of them",
+            }
+            .into());
+        }
+        if self.arithmetic == Arithmetic::WeightType && matches!(self.range, Range::Multiplier(_)) {
+            return Err(UsageError::Conflict {
+                first: "--match compressed-tensors",
+                second: "--scale",
+                advice: "compressed-tensors has no such form; leave one of them out",
             }
             .into());
         }

@@ -7,7 +7,7 @@ use super::scheme::{self, Shapes};
 use super::weight::Weight;
 use super::{Form, Part, StoredTensor};
 use crate::error::{Error, FormatProblem, Result};
-use crate::io::Model;
+use crate::io::{MAX_EMPTY, Model};
 use crate::tensor::{DType, FloatType};
 
 /// The tensors of a model by what they mean.
@@ -206,7 +206,12 @@ impl<'a> Finder<'a> {
             }
             _ => return Err(damaged()),
         };
-        let small = |rows: usize, cols: usize| rows.checked_mul(cols)?.checked_mul(8);
+        // As in a header.
+        let small = |rows: usize, cols: usize| {
+            let elements = rows.max(1).checked_mul(cols.max(1))?;
+            let possible = rows.min(cols) > 0 || elements as u64 <= MAX_EMPTY;
+            elements.checked_mul(8).filter(|_| possible)
+        };
         match integers[..] {
             [rows, cols] if small(rows, cols).is_some() => Ok((rows, cols)),
             _ => Err(damaged()),

@@ -13,7 +13,8 @@ pub(crate) const NAMES: &str = "tensorpress.names";
 
 /// The `quantization_config` of a model, from `config.json` or from a file's metadata.
 pub(crate) fn quantization_of(model: &Model) -> Option<Value> {
-    if let Some(value) = model.config().and_then(|config| config.get(QUANTIZATION)) {
+    let in_config = model.config().and_then(|config| config.get(QUANTIZATION));
+    if let Some(value) = in_config.filter(|value| !value.is_null()) {
         return Some(value.clone());
     }
     let mut json = model.shards().iter().filter_map(|f| f.metadata().get(QUANTIZATION));

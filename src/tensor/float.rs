@@ -53,6 +53,15 @@ impl FloatType {
         }
     }
 
+    /// The largest finite number.
+    pub fn largest(self) -> f32 {
+        match self {
+            Self::F32 => f32::MAX,
+            Self::F16 => f16::MAX.to_f32(),
+            Self::BF16 => bf16::MAX.to_f32(),
+        }
+    }
+
     /// `value` rounded to this type, half to even, as the `f32` of equal value.
     pub fn round(self, value: f32) -> f32 {
         match self {

@@ -10,7 +10,7 @@ use crate::files::Tensor;
 use crate::raw::{INDEX, SHARDS, file, index, raw, sharded, small, values, weight, write_all};
 
 /// What the program is given.
-enum Input {
+pub enum Input {
     /// One file of this name.
     File(&'static str, Vec<u8>),
     /// A folder called `model` with these files.
@@ -21,7 +21,7 @@ enum Input {
 
 impl Input {
     /// Puts it into `folder` and gives its path.
-    fn make(&self, folder: &Path) -> PathBuf {
+    pub fn make(&self, folder: &Path) -> PathBuf {
         match self {
             Self::File(name, bytes) => {
                 fs::write(folder.join(name), bytes).expect("written");
@@ -150,6 +150,24 @@ fn files_that_are_no_valid_safetensors() {
             &["\"fc1.weight\"", "too large", "fetch it again"],
         ),
         (
+            "overflow hidden by a zero",
+            one(r#"{"dtype":"U8","shape":[0,9223372036854775808,4],"data_offsets":[0,0]}"#),
+            &["\"fc1.weight\"", "too large", "fetch it again"],
+        ),
+        (
+            "rows of nothing that nobody could visit",
+            one(r#"{"dtype":"U8","shape":[1099511627776,0],"data_offsets":[0,0]}"#),
+            &["\"fc1.weight\"", "too large", "fetch it again"],
+        ),
+        (
+            "more dimensions than anybody has",
+            one(&format!(
+                r#"{{"dtype":"U8","shape":[8{}],"data_offsets":[0,8]}}"#,
+                ",1".repeat(64)
+            )),
+            &["\"fc1.weight\"", "65 dimensions", "fetch it again"],
+        ),
+        (
             "unknown type",
             one(r#"{"dtype":"Q4_K","shape":[8],"data_offsets":[0,8]}"#),
             &["\"fc1.weight\"", "\"Q4_K\"", "newer tensorpress"],
@@ -162,9 +180,12 @@ fn files_that_are_no_valid_safetensors() {
             row(name, Input::File("m.safetensors", bytes), "--quantize int8", 65, &words)
         })
         .collect();
-    let others: [(&str, &[u8], [&str; 2]); 4] = [
+    let page = b"<!DOCTYPE html><html><body>Not found</body></html>";
+    let others: [(&str, &[u8], [&str; 2]); 6] = [
         ("pytorch_model.bin", b"PK\x03\x04\0\0\x08\x08\0\0", ["pickle", "save_file"]),
         ("model.pt", b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9", ["pickle", "save_file"]),
+        ("model.pkl", b"\x80\x04\x95\x0a\0\0\0\0\0", ["pickle", "save_file"]),
+        ("model.safetensors", page, ["text", "look at it"]),
         ("model.gguf", b"GGUF\x03\0\0\0\x01\0\0\0", ["GGUF", "safetensors files"]),
         ("model.h5", b"\x89HDF\r\n\x1a\n\0\0", ["HDF5", "save its weights"]),
     ];
@@ -180,6 +201,36 @@ fn files_that_are_no_valid_safetensors() {
         &["nothing.safetensors", "check the path"],
     ));
     assert_all_refused(rows);
+}
+
+/// Opening a pipe that nobody writes to waits for ever.
+#[cfg(unix)]
+#[test]
+fn pipes_are_no_models() {
+    use std::process::{Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("starts").success());
+    let path = pipe.to_str().expect("UTF-8");
+    for arguments in [["inspect", path].as_slice(), &["decompress", path, "-o", "out"]] {
+        let mut command = crate::command::program();
+        command.args(arguments).current_dir(folder.path()).stderr(Stdio::piped());
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("starts");
+        let start = Instant::now();
+        while child.try_wait().expect("a status").is_none() {
+            if start.elapsed() > Duration::from_secs(60) {
+                child.kill().expect("killed");
+                panic!("it waits for the pipe");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let output = child.wait_with_output().expect("ended");
+        let stderr = String::from_utf8(output.stderr).expect("UTF-8");
+        let ran = Ran { code: output.status.code(), stdout: String::new(), stderr };
+        assert_refused("a pipe", &ran, 66, &["pipe", "a file was expected"]);
+    }
 }
 
 #[test]
@@ -200,6 +251,9 @@ fn directories_that_are_no_valid_model() {
     broken_index[2].1 = b"{\"weight_map\":".to_vec();
     let mut broken_config = good();
     broken_config[3].1 = b"{\"model_type\":".to_vec();
+    let lfs = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n";
+    let mut index_not_fetched = good();
+    index_not_fetched[2].1 = lfs.to_vec();
     let mut broken_shard = good();
     broken_shard[1].1.pop();
     let none: &[(&str, &str)] = &[];
@@ -238,12 +292,18 @@ fn directories_that_are_no_valid_model() {
         ("absolute name", in_shards("/etc/model.safetensors"), distrust.to_vec()),
         ("name with a folder", in_shards("original/model.safetensors"), distrust.to_vec()),
         ("name with a backslash", in_shards(r"..\model.safetensors"), distrust.to_vec()),
+        ("name with two dots", in_shards("model..safetensors"), distrust.to_vec()),
         ("name of another kind of file", in_shards("tokenizer.json"), distrust.to_vec()),
         ("index cut off", Input::Folder(broken_index), vec![INDEX, "not valid JSON", "fetch it"]),
         (
             "config cut off",
             Input::Folder(broken_config),
             vec!["config.json", "not valid JSON", "fetch it"],
+        ),
+        (
+            "index that Git LFS did not fetch",
+            Input::Folder(index_not_fetched),
+            vec![INDEX, "git lfs pull"],
         ),
         ("shard cut off", Input::Folder(broken_shard), vec![SHARDS[1], "fetch it again"]),
     ];
@@ -307,7 +367,7 @@ fn weights_that_are_not_finite_pass_when_that_is_asked_for() {
 #[test]
 fn arguments_that_make_no_sense() {
     let model = || Input::File("m.safetensors", file(&small()));
-    let rows: [(&str, i32, &[&str]); 28] = [
+    let rows: [(&str, i32, &[&str]); 32] = [
         ("--keep-neurons 0", 2, &["--keep-neurons", "above 0"]),
         ("--keep-neurons 1.5", 2, &["--keep-neurons", "1.5", "at most 1"]),
         ("--keep-neurons half", 2, &["--keep-neurons", "'half'"]),
@@ -322,11 +382,14 @@ fn arguments_that_make_no_sense() {
         ("--sparsity x", 2, &["--sparsity", "'x'"]),
         ("--threshold=-1", 2, &["--threshold", "0 or more"]),
         ("--threshold inf", 2, &["--threshold", "finite"]),
+        ("--threshold -1", 2, &["--threshold", "0 or more"]),
         ("--threshold-ratio 2", 2, &["--threshold-ratio", "from 0 to 1"]),
         ("--nm 4:2", 2, &["--nm", "4:2", "N < M"]),
         ("--nm 2", 2, &["--nm", "'2'", "2:4"]),
         ("--sparsity 0.5 --nm 2:4", 2, &["--sparsity", "--nm", "cannot be used with"]),
         ("--global --quantize int8", 2, &["--sparsity"]),
+        ("--global --nm 2:4", 2, &["--global", "--nm", "cannot be used with"]),
+        ("--global --threshold 0.1", 2, &["--global", "--threshold", "cannot be used with"]),
         ("--quantize int8 --group-size 0", 2, &["--group-size", "at least 1"]),
         ("--quantize int3", 2, &["--quantize", "int3", "int8, int4, int2"]),
         (
@@ -336,6 +399,11 @@ fn arguments_that_make_no_sense() {
         ),
         ("--quantize int8 --scale 0", 2, &["--scale", "from 1 to"]),
         ("--quantize int8 --scale 127 --asymmetric", 2, &["--scale", "--asymmetric", "give one"]),
+        (
+            "--quantize int8 --scale 127 --match compressed-tensors",
+            2,
+            &["--scale", "--match", "leave one"],
+        ),
         ("--quantize int8 --threads 0", 2, &["--threads"]),
         ("--quantize int8 --include (fc", 2, &["--include", "\"(fc\"", "unclosed group"]),
         ("--quantize int8 --exclude [", 2, &["--exclude", "\"[\"", "regular expression"]),
@@ -447,107 +515,5 @@ fn a_model_that_is_compressed_already() {
             assert_refused(name, &ran, 2, &words);
             assert!(snapshot(folder.path()) == before, "{:?}", names(folder.path()));
         }
-    }
-}
-
-/// `--force` must not help here.
-#[test]
-fn an_output_that_is_the_input() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let root = folder.path();
-    let input = Input::File("m.safetensors", file(&small())).make(root);
-    let model = Input::Folder(sharded(&small()[..2], &small()[2..])).make(root);
-    fs::create_dir(root.join("sub")).expect("created");
-    fs::hard_link(&input, root.join("hard.safetensors")).expect("linked");
-    let mut outputs = vec![
-        (input.clone(), root.join("m.safetensors")),
-        (input.clone(), root.join("sub/../m.safetensors")),
-        (input.clone(), root.join("hard.safetensors")),
-        (model.clone(), root.join("model")),
-        (model.clone(), root.join("model/")),
-        (model.clone(), root.join("sub/../model")),
-        (model.clone(), root.join("model/out")),
-        (model.clone(), root.join("model/original/out")),
-        (model.clone(), root.join("model/new/out")),
-        // Replacing this folder would remove the input with it.
-        (model.clone(), root.to_owned()),
-    ];
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::symlink;
-        symlink(&input, root.join("soft.safetensors")).expect("linked");
-        symlink(&model, root.join("soft")).expect("linked");
-        outputs.push((input.clone(), root.join("soft.safetensors")));
-        outputs.push((root.join("soft.safetensors"), input.clone()));
-        outputs.push((model.clone(), root.join("soft")));
-        outputs.push((model.clone(), root.join("soft/out")));
-        outputs.push((root.join("soft"), model.clone()));
-        // A snapshot of links: its weights lie elsewhere, in the folder that would be replaced.
-        write_all(&root.join("hub/blobs"), &[("abc", file(&small()))]);
-        fs::create_dir(root.join("snapshot")).expect("created");
-        symlink("../hub/blobs/abc", root.join("snapshot/model.safetensors")).expect("linked");
-        outputs.push((root.join("snapshot"), root.join("hub")));
-        outputs.push((root.join("snapshot"), root.join("hub/blobs")));
-    }
-    let before = snapshot(root);
-    for (input, out) in outputs {
-        let name = format!("{} -o {}", input.display(), out.display());
-        let ran = finish(&mut compress(&input, &out, "--quantize int8 --force"));
-        let file = out.file_name().expect("a name").to_str().expect("UTF-8");
-        assert_refused(&name, &ran, 2, &[file, "is the input too", "another output path"]);
-        assert!(snapshot(root) == before, "{name}: {:?}", names(root));
-    }
-}
-
-#[test]
-fn an_output_that_cannot_be_created() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let root = folder.path();
-    let input = Input::File("m.safetensors", file(&small())).make(root);
-    let model = Input::Folder(sharded(&small()[..2], &small()[2..])).make(root);
-    write_all(root, &[("a-file", b"x".to_vec()), ("full/old.txt", b"old".to_vec())]);
-    let missing = "create the folder first";
-    let force = "--force";
-    let mut rows = vec![
-        (&input, root.join("no/out"), "", vec!["no/out", missing]),
-        (&model, root.join("no/out"), "", vec!["no/out", missing]),
-        (&input, root.join("a-file/out"), force, vec!["a-file/out", "choose another path"]),
-        (&model, root.join("a-file/out"), force, vec!["a-file/out", "choose another path"]),
-        (&input, root.join("a-file"), "", vec!["a-file", "already exists", force]),
-        (&input, root.join("folder/"), "", vec!["folder/", "give a file name"]),
-        (&input, root.join("full"), "", vec!["full", "already exists"]),
-        (&input, root.join("full"), force, vec!["full", "give a file name"]),
-        (&model, root.join("full"), "", vec!["full", "already exists", force]),
-        (&model, root.join("full"), force, vec!["full", "holds files and no model"]),
-        (&model, root.join("a-file"), "", vec!["a-file", "choose another path"]),
-        (&model, root.join("a-file"), force, vec!["a-file", "choose another path"]),
-    ];
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-        symlink("nowhere", root.join("dangling")).expect("linked");
-        rows.push((&input, root.join("dangling"), "", vec!["dangling", "already exists", force]));
-        rows.push((&model, root.join("dangling"), force, vec!["dangling", "choose another path"]));
-        let closed = root.join("closed");
-        fs::create_dir(&closed).expect("created");
-        fs::set_permissions(&closed, fs::Permissions::from_mode(0o555)).expect("closed");
-        // Permissions do not stop root; there, a file system that takes no files does.
-        let unwritable = match fs::metadata(&closed).expect("there").uid() {
-            0 => PathBuf::from("/proc"),
-            _ => closed,
-        };
-        if unwritable.exists() {
-            for input in [&input, &model] {
-                let words = vec!["out", "cannot create"];
-                rows.push((input, unwritable.join("out"), "", words));
-            }
-        }
-    }
-    let before = snapshot(root);
-    for (input, out, arguments, words) in rows {
-        let name = format!("{} -o {} {arguments}", input.display(), out.display());
-        let ran = finish(&mut compress(input, &out, &format!("--quantize int8 {arguments}")));
-        assert_refused(&name, &ran, 73, &words);
-        assert!(snapshot(root) == before, "{name}: {:?}", names(root));
     }
 }

@@ -12,9 +12,12 @@ mod files;
 mod raw;
 
 mod bad_input;
+mod bad_output;
+mod config;
 mod described;
 mod faults;
 mod networks;
 mod output;
+mod report;
 mod same_bytes;
 mod sweep;

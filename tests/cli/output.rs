@@ -37,6 +37,8 @@ fn json_is_one_object_on_standard_output() {
         vec!["inspect", &example, "--json"],
         vec!["compare", &example, &example, "--json", "--device", "cpu"],
         vec!["bench", "--op", "stats", "--size", "4K", "--json", "--device", "cpu"],
+        vec!["completions", "fish", "--json"],
+        vec!["man", "--json"],
     ] {
         let report = run(&arguments).succeeded().json();
         assert_eq!(report["schema_version"], 1, "{arguments:?}");
@@ -123,6 +125,19 @@ fn without_a_gpu_auto_takes_the_cpu_and_says_so() {
 }
 
 #[test]
+fn devices_are_listed_although_the_environment_asks_for_another() {
+    let list = |more: &[&str]| {
+        let mut command = program();
+        command.arg("devices").args(more).env("WGPU_ADAPTER_NAME", "no-such-thing");
+        finish(&mut command).succeeded()
+    };
+    let text = list(&[]).stdout;
+    assert!(text.contains("gpu:0") && text.contains("no-such-thing"), "{text}");
+    let json = list(&["--json"]).json();
+    assert!(json["auto"].is_null() && json["adapters"][0]["device"] == "gpu:0", "{json}");
+}
+
+#[test]
 fn the_device_may_come_from_the_environment() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = program();
@@ -157,6 +172,29 @@ fn completions_manual_and_version() {
     assert!(help.stdout.contains("Examples:") && help.stderr.is_empty(), "{}", help.stdout);
     let nothing = run::<&str>([]);
     assert_eq!(nothing.code, Some(2), "no command is a mistake");
+}
+
+/// Names in a file are anybody's words: nothing that a terminal would obey is printed.
+#[test]
+fn names_and_metadata_print_as_text() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (input, out) = (folder.path().join("in"), folder.path().join("out"));
+    let name = "a\u{1b}[2J\u{9b}1m\r\n.weight";
+    let metadata = [("key\u{7}", "\u{1b}]0;x\u{7}\n")];
+    write(&input, &metadata, &[weight(name, FloatType::F32, &[2, 12])]);
+    let path = input.to_str().expect("UTF-8");
+    let done = finish(&mut compress(&input, &out, "--threshold-ratio 1 --json")).succeeded();
+    assert_eq!(done.json()["tensors"][0]["name"], name, "JSON has its own escapes");
+    for ran in [
+        run(["inspect", path]),
+        finish(&mut compress(&input, &out, "--threshold-ratio 1 --force")),
+        run(["compare", path, path, "--device", "cpu"]),
+        finish(&mut compress(&input, &out, "--quantize int4 --group-size 8 --force")),
+    ] {
+        let text = ran.stdout + &ran.stderr;
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+        assert!(text.contains("[2J"), "{text}");
+    }
 }
 
 /// Tensors that are never selected, one of each kind.

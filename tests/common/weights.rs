@@ -105,7 +105,11 @@ pub fn quant_schemes() -> impl Strategy<Value = QuantScheme> {
             symmetric,
             granularity,
             range,
-            arithmetic,
+            // A multiplier is no form of compressed-tensors.
+            arithmetic: match range {
+                Range::Multiplier(_) => Arithmetic::F32,
+                Range::Full | Range::Narrow => arithmetic,
+            },
         },
     )
 }

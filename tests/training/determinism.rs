@@ -1,6 +1,6 @@
 //! The same seed, device and data give the same bytes, on the CPU with any number of threads.
 
-use tensorpress::ops::{Backend, Features, Indices, Loss, Optimizer};
+use tensorpress::ops::{Backend, Batch, Features, Indices, Loss, Optimizer, Stream};
 use tensorpress::scheme::Activation;
 
 use super::both;
@@ -58,6 +58,51 @@ fn the_number_of_threads_does_not_matter() {
     let one = with(1);
     for threads in [2, 3, 8] {
         assert_eq!(with(threads), one, "{threads} threads");
+    }
+}
+
+/// The last batch of an epoch is smaller: what a larger one left behind it must not be seen.
+#[test]
+fn a_smaller_batch_sees_nothing_of_a_larger_one() {
+    for backend in both() {
+        let (rows, inputs) = (21, 11);
+        let noise = |count: usize| -> Vec<f32> {
+            (0..count).map(|i| ((i * 7919 + 5) % 211) as f32 / 105.5 - 1.0).collect()
+        };
+        let features = Features::floats(&backend, &noise(rows * inputs), (rows, inputs));
+        let features = features.expect("uploads");
+        let labels: Vec<u32> = (0..rows as u32).map(|row| row % 3).collect();
+        let labels = Indices::new(&backend, &labels).expect("uploads");
+        let order = Indices::new(&backend, &(0..rows as u32).collect::<Vec<_>>()).expect("uploads");
+        let start = || {
+            [(9, inputs, Activation::Sigmoid), (3, 9, Activation::Identity)].map(
+                |(rows, cols, activation)| Start {
+                    weights: noise(rows * cols),
+                    bias: noise(rows),
+                    activation,
+                },
+            )
+        };
+        let recipe = Recipe {
+            features: &features,
+            loss: Loss::CrossEntropy { labels: &labels },
+            dropout: (0.0, 0),
+            l2: 0.0,
+            learning_rate: 0.0,
+            hold_zeros: false,
+        };
+        let gradients = |sizes: &[usize]| {
+            let mut chain = Chain::new(&backend, &start(), Optimizer::SGD, rows);
+            let mut stream = Stream::new(&backend);
+            for size in sizes {
+                let batch = Batch { order: &order, first: rows - size, rows: *size };
+                chain.gradients(&mut stream, &recipe, batch, 1).expect("records");
+            }
+            stream.finish().expect("runs");
+            let all = chain.layers.iter().flat_map(|layer| [&layer.weights, &layer.bias]);
+            all.map(|p| p.gradient.read().expect("reads")).collect::<Vec<_>>()
+        };
+        assert_eq!(bits(&gradients(&[21, 16, 5])), bits(&gradients(&[5])), "{}", backend.name());
     }
 }
 

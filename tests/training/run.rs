@@ -59,7 +59,7 @@ fn eventful() -> TrainingOptions {
         dropout: 0.1,
         l2: 1e-4,
         validation_split: 0.2,
-        early_stopping: Some(50),
+        patience: Some(50),
         optimizer: Optimizer::ADAM_W,
         decay: "cosine".parse().expect("known"),
         pruning: Some(PruneOptions {
@@ -147,7 +147,7 @@ fn early_stopping_goes_back_to_the_best_epoch() {
     let options = TrainingOptions {
         epochs: 40,
         validation_split: 0.2,
-        early_stopping: Some(2),
+        patience: Some(2),
         learning_rate: 0.02,
         optimizer: Optimizer::Sgd { momentum: 0.95, nesterov: true, weight_decay: 0.0 },
         ..TrainingOptions::default()
@@ -161,7 +161,7 @@ fn early_stopping_goes_back_to_the_best_epoch() {
     let least = losses.iter().copied().fold(f64::INFINITY, f64::min);
     assert_eq!(losses[best as usize - 1], least);
     // The parameters are those of that epoch: training so far and no further gives the same.
-    let shorter = TrainingOptions { epochs: best, early_stopping: None, ..options };
+    let shorter = TrainingOptions { epochs: best, patience: None, ..options };
     let shorter = trained(self::training(&Backend::Cpu, &shorter));
     assert!(training.parameters().expect("read") == shorter);
 }

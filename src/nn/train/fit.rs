@@ -452,7 +452,7 @@ impl Training {
     /// The best epoch, from 1, where training ends because the validation loss does not improve
     /// any more; its parameters are then back.
     fn ends_early(&mut self, record: &EpochRecord) -> Result<Option<u64>> {
-        let patience = self.options.early_stopping;
+        let patience = self.options.patience;
         let (Some(patience), Some(loss)) = (patience, record.validation_loss) else {
             return Ok(None);
         };

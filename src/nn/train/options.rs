@@ -94,7 +94,7 @@ pub struct TrainingOptions {
     pub validation_split: f64,
     /// Ends where the validation loss has not improved for so many epochs, and goes back to the
     /// best of those after pruning.
-    pub early_stopping: Option<u64>,
+    pub patience: Option<u64>,
     /// Whether weights that are zero stay so.
     pub hold_zeros: bool,
     /// Which weights become zero meanwhile.
@@ -122,7 +122,7 @@ impl Default for TrainingOptions {
             seed: 0,
             shuffle: true,
             validation_split: 0.0,
-            early_stopping: None,
+            patience: None,
             hold_zeros: false,
             pruning: None,
             nm: None,
@@ -145,7 +145,7 @@ impl TrainingOptions {
             ("--epochs", Some(self.epochs)),
             ("--steps", self.steps),
             ("--limit", self.limit.map(|limit| limit as u64)),
-            ("--early-stopping", self.early_stopping),
+            ("--patience", self.patience),
         ];
         for (what, count) in counts {
             require(what, count != Some(0), 0, "at least 1")?;
@@ -157,9 +157,9 @@ impl TrainingOptions {
         let split = self.validation_split;
         require("--validation-split", share(split), split, below_one)?;
         self.optimizer.validate()?;
-        if self.early_stopping.is_some() && split == 0.0 {
+        if self.patience.is_some() && split == 0.0 {
             return Err(UsageError::Conflict {
-                first: "--early-stopping",
+                first: "--patience",
                 second: "--validation-split 0",
                 advice: "keep some rows back to judge by, for example --validation-split 0.1",
             }
@@ -197,7 +197,7 @@ impl TrainingOptions {
     pub fn described(&self) -> BTreeMap<String, String> {
         let Self { loss, optimizer, learning_rate, decay, batch_size, epochs, .. } = self;
         let Self { steps, limit, dropout, l2, seed, shuffle, validation_split, .. } = self;
-        let Self { early_stopping, hold_zeros, pruning, nm, quantize, .. } = self;
+        let Self { patience, hold_zeros, pruning, nm, quantize, .. } = self;
         let all = [
             ("loss", loss.to_string()),
             ("optimizer", optimizer.to_string()),
@@ -212,7 +212,7 @@ impl TrainingOptions {
             ("seed", seed.to_string()),
             ("shuffling", shuffle.to_string()),
             ("validation split", validation_split.to_string()),
-            ("early stopping", or_none(early_stopping.as_ref())),
+            ("patience", or_none(patience.as_ref())),
             ("held zeros", hold_zeros.to_string()),
             ("pruning", or_none(pruning.as_ref())),
             ("pattern", or_none(nm.as_ref())),
@@ -293,10 +293,7 @@ mod tests {
             (TrainingOptions { dropout: 1.0, ..new() }, "--dropout is 1"),
             (TrainingOptions { l2: -1.0, ..new() }, "--l2 is -1"),
             (TrainingOptions { validation_split: 1.0, ..new() }, "--validation-split is 1"),
-            (
-                TrainingOptions { early_stopping: Some(2), ..new() },
-                "--early-stopping does not go with",
-            ),
+            (TrainingOptions { patience: Some(2), ..new() }, "--patience does not go with"),
             (sgd(1.0), "the momentum is 1"),
             (adamw(f64::INFINITY), "the weight decay is inf"),
         ] {
@@ -304,7 +301,7 @@ mod tests {
             assert_eq!(error.exit_code(), 2);
             assert!(error.to_string().contains(part), "{error}");
         }
-        let patient = TrainingOptions { early_stopping: Some(2), validation_split: 0.1, ..new() };
+        let patient = TrainingOptions { patience: Some(2), validation_split: 0.1, ..new() };
         patient.check().expect("goes together");
         for options in [sgd(0.0), sgd(0.9), adamw(0.0)] {
             options.check().expect("in range");

@@ -88,8 +88,8 @@ pub(super) fn schemes() -> Vec<QuantScheme> {
             for arithmetic in [Arithmetic::F32, Arithmetic::WeightType] {
                 all.push(QuantScheme { arithmetic, ..plain });
                 all.push(QuantScheme { arithmetic, symmetric: false, ..plain });
+                all.push(QuantScheme { arithmetic, range: Range::Narrow, ..plain });
             }
-            all.push(QuantScheme { range: Range::Narrow, ..plain });
             all.push(QuantScheme { range: Range::Multiplier(127), ..plain });
         }
     }

@@ -8,15 +8,19 @@ use crate::cpu;
 use crate::cpu::bitmask::Bitmask;
 use crate::cpu::dense_masked::MaskedWeights;
 use crate::cpu::dense_packed::PackedWeights;
-use crate::ops::dense::bound;
-use crate::ops::linear::{LayerWeights, Linear, Variant};
-use crate::ops::segment_count;
+use crate::error::Result;
+use crate::gpu::Gpu;
+use crate::ops::dense::{self, bound};
+use crate::ops::linear::{self, LayerWeights, Linear, Variant};
+use crate::ops::{Backend, segment_count, words};
 use crate::scheme::{Activation, Bits, Cut, Granularity, QuantParams, QuantScheme};
 use crate::tensor::{FloatType, Matrix};
 
-/// Weights in one of the three forms.
+/// Weights in one of the forms.
 pub(super) enum Weights {
     Dense(FloatType, Vec<u8>),
+    /// `f32` that a GPU reads as they are, row after row.
+    RowMajor(Vec<u8>),
     Packed(QuantScheme, QuantParams, Vec<u32>),
     Masked(FloatType, Bitmask),
 }
@@ -68,6 +72,9 @@ impl Weights {
             Self::Dense(float, data) => {
                 LayerWeights::Dense(Matrix { float: *float, rows, cols, data })
             }
+            Self::RowMajor(data) => {
+                LayerWeights::Dense(Matrix { float: FloatType::F32, rows, cols, data })
+            }
             Self::Packed(scheme, params, words) => {
                 LayerWeights::Packed(PackedWeights { words, rows, cols, params, scheme })
             }
@@ -84,6 +91,7 @@ impl Weights {
         };
         match self {
             Self::Dense(float, data) => floats(*float, data),
+            Self::RowMajor(data) => floats(FloatType::F32, data),
             Self::Masked(float, mask) => floats(*float, &cpu::bitmask::decode(*float, mask, cols)),
             Self::Packed(scheme, params, words) => {
                 let codes = cpu::pack::unpack(words, cols, scheme.bits);
@@ -104,7 +112,7 @@ impl Weights {
 
     fn bytes(&self) -> u64 {
         match self {
-            Self::Dense(_, data) => data.len() as u64,
+            Self::Dense(_, data) | Self::RowMajor(data) => data.len() as u64,
             Self::Packed(_, params, words) => 4 * (words.len() + params.scale.len()) as u64,
             Self::Masked(_, mask) => (mask.compressed.len() + mask.bitmask.len()) as u64,
         }
@@ -115,6 +123,7 @@ pub(super) fn case(layer: Layer, name: &str) -> Case {
     let Layer { batch, rows, cols, activation, variant, bias, weights } = layer;
     let form = match &weights {
         Weights::Dense(float, _) => format!("{float:?}"),
+        Weights::RowMajor(_) => "F32".to_owned(),
         Weights::Packed(scheme, ..) => format!("{scheme:?}"),
         Weights::Masked(float, _) => format!("masked {float:?}"),
     };
@@ -136,9 +145,16 @@ pub(super) fn case(layer: Layer, name: &str) -> Case {
         work,
         run: Box::new(move |backend| {
             let (weights, x, b) = &*shared;
-            let b = bias.then_some(&b[..]);
-            let layer = Linear::new(backend, weights.as_layer(rows, cols), b, activation)?;
-            let y = layer.run(backend, x, batch, variant)?;
+            let y = match (weights, backend, variant) {
+                (Weights::RowMajor(w), Backend::Gpu(gpu), Some(variant)) => {
+                    row_major(gpu, [bytemuck::cast_slice(w), b, x], (batch, cols, rows), variant)?
+                }
+                _ => {
+                    let b = bias.then_some(&b[..]);
+                    let layer = Linear::new(backend, weights.as_layer(rows, cols), b, activation)?;
+                    layer.run(backend, x, batch, variant)?
+                }
+            };
             Ok(Output { parts: vec![("y", bytemuck::cast_slice(&y).to_vec())] })
         }),
         reference: Some(Box::new(move || {
@@ -163,6 +179,27 @@ pub(super) fn case(layer: Layer, name: &str) -> Case {
             vec![Reference { part: "y", values, bounds }]
         })),
     }
+}
+
+/// X · Wᵀ + b from buffers, as training records it: weights `[outputs, inputs]`, bias, X.
+fn row_major(
+    gpu: &Gpu,
+    [weights, bias, x]: [&[f32]; 3],
+    (batch, inputs, outputs): (usize, usize, usize),
+    variant: Variant,
+) -> Result<Vec<f32>> {
+    let stride = linear::stride(outputs);
+    let mut recorder = gpu.recorder();
+    let mut upload = |values: &[f32]| recorder.upload(bytemuck::cast_slice(values));
+    let weights = upload(&linear::pad(weights, outputs, inputs))?;
+    let (bias, x) = (upload(bias)?, upload(&linear::pad(x, batch, inputs))?);
+    let results = recorder.storage((batch * stride * 4) as u64)?;
+    let product = dense::row_major([&weights, &bias, &x, &results], (batch, inputs, outputs));
+    product.record(&mut recorder, variant)?;
+    recorder.download(&results, batch * stride * 4)?;
+    let padded = words(&recorder.run()?.downloads[0]);
+    let rows = padded.chunks(stride).flat_map(|row| &row[..outputs]);
+    Ok(rows.map(|bits| f32::from_bits(*bits)).collect())
 }
 
 /// The activation in f64.
@@ -214,8 +251,9 @@ fn activation_bound(activation: Activation, z: f64, error: f64) -> f64 {
     }
 }
 
-/// Shapes where kernels go wrong: nothing, one, around the tiles, not multiples of eight, primes.
-const SHAPES: [(usize, usize, usize); 14] = [
+/// Shapes where kernels go wrong: nothing, one, around the tiles, not multiples of eight, primes,
+/// several tiles of 128, few outputs of many inputs.
+const SHAPES: [(usize, usize, usize); 17] = [
     (0, 3, 5),
     (1, 0, 5),
     (1, 5, 0),
@@ -227,9 +265,12 @@ const SHAPES: [(usize, usize, usize); 14] = [
     (5, 63, 16),
     (8, 8, 8),
     (9, 17, 31),
+    (33, 5, 130),
     (63, 65, 40),
     (65, 129, 137),
     (70, 9, 257),
+    (131, 130, 23),
+    (6, 35, 1100),
 ];
 
 pub(super) const ACTIVATIONS: [Activation; 8] = [
@@ -243,12 +284,19 @@ pub(super) const ACTIVATIONS: [Activation; 8] = [
     Activation::LeakyRelu(0.2),
 ];
 
-/// Every shape with every variant, each with the next activation.
-fn all(weights: impl Fn(usize, usize, usize) -> Weights, kinds: usize) -> Vec<Case> {
+/// Every shape with the variants, each with the next activation. How weights are read and how the
+/// work is shared are apart in the shaders, so kinds of weights that are `full` meet every variant,
+/// and the others one of each entry point.
+fn all(
+    weights: impl Fn(usize, usize, usize) -> Weights,
+    kinds: usize,
+    full: impl Fn(usize) -> bool,
+) -> Vec<Case> {
     let mut cases = vec![];
     for kind in 0..kinds {
+        let variants = if full(kind) { &Variant::ALL[..] } else { &EACH_ENTRY[..] };
         for (number, (batch, rows, cols)) in SHAPES.into_iter().enumerate() {
-            for (place, variant) in Variant::ALL.into_iter().enumerate() {
+            for (place, variant) in variants.iter().enumerate() {
                 let at = number + place * 3 + kind * 5;
                 let layer = Layer {
                     weights: weights(kind, rows, cols),
@@ -256,7 +304,7 @@ fn all(weights: impl Fn(usize, usize, usize) -> Weights, kinds: usize) -> Vec<Ca
                     rows,
                     cols,
                     activation: ACTIVATIONS[at % ACTIVATIONS.len()],
-                    variant: Some(variant),
+                    variant: Some(*variant),
                     bias: at % 3 != 0,
                 };
                 cases.push(case(layer, "layer"));
@@ -266,12 +314,37 @@ fn all(weights: impl Fn(usize, usize, usize) -> Weights, kinds: usize) -> Vec<Ca
     cases
 }
 
+const EACH_ENTRY: [Variant; 3] = [Variant::Tile32, Variant::Direct, Variant::Vector];
+
 pub(super) fn dense_cases() -> Vec<Case> {
-    all(|kind, rows, cols| Weights::dense(FloatType::ALL[kind], rows, cols), 3)
+    let weights = |kind: usize, rows, cols| Weights::dense(FloatType::ALL[kind], rows, cols);
+    let mut cases = all(weights, 3, |kind| kind == 0);
+    for (number, (batch, rows, cols)) in SHAPES.into_iter().enumerate().skip(3) {
+        let variant = Variant::ALL[number % Variant::ALL.len()];
+        let weights = Weights::RowMajor(gaussian(FloatType::F32, rows * cols, 14));
+        let activation = Activation::Identity;
+        let (variant, bias) = (Some(variant), true);
+        let layer = Layer { weights, batch, rows, cols, activation, variant, bias };
+        cases.push(case(layer, "row major"));
+    }
+    // More than 65 535 workgroups.
+    let (rows, cols) = (262_149, 1);
+    let layer = Layer {
+        weights: Weights::dense(FloatType::F32, rows, cols),
+        batch: 1,
+        rows,
+        cols,
+        activation: Activation::Identity,
+        variant: Some(Variant::Vector),
+        bias: true,
+    };
+    cases.push(case(layer, "fold"));
+    cases
 }
 
 pub(super) fn masked_cases() -> Vec<Case> {
-    all(|kind, rows, cols| Weights::masked(FloatType::ALL[kind], rows, cols), 3)
+    let weights = |kind: usize, rows, cols| Weights::masked(FloatType::ALL[kind], rows, cols);
+    all(weights, 3, |kind| kind == 0)
 }
 
 fn schemes() -> Vec<QuantScheme> {
@@ -292,7 +365,8 @@ fn schemes() -> Vec<QuantScheme> {
 
 pub(super) fn packed_cases() -> Vec<Case> {
     let schemes = schemes();
-    all(|kind, rows, cols| Weights::packed(schemes[kind], rows, cols), schemes.len())
+    let full = |kind: usize| schemes[kind] == scheme(Bits::Four, Granularity::Group(32));
+    all(|kind, rows, cols| Weights::packed(schemes[kind], rows, cols), schemes.len(), full)
 }
 
 /// A square layer of about `weights` weights, for one row of input.

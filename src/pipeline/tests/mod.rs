@@ -108,7 +108,7 @@ limit = 80
 dropout = 0.25
 l2 = 1e-4
 validation-split = 0.1
-early-stopping = 3
+patience = 3
 shuffle = false
 [[step]]
 do = 'distil'
@@ -188,7 +188,7 @@ sparsity = { fc1 = 0.92, fc2 = 0.5 }
         l2: 1e-4,
         seed: 8,
         validation_split: 0.1,
-        early_stopping: Some(3),
+        patience: Some(3),
         shuffle: false,
         ..TrainingOptions::default()
     };

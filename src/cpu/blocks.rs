@@ -1,0 +1,151 @@
+//! How a product is divided among threads, and what happens to its sums.
+
+use std::ops::Range;
+
+use bytemuck::Zeroable;
+use rayon::prelude::*;
+
+use super::activation;
+use super::simd::{Floats, LANES, Level};
+use super::team;
+use crate::scheme::Activation;
+
+/// What follows the sums of a layer.
+#[derive(Clone, Copy)]
+pub(super) struct Finish<'a> {
+    /// `[outputs]`, added to every row.
+    pub bias: Option<&'a [f32]>,
+    /// Applied last.
+    pub activation: Activation,
+    /// The instructions that compute it all.
+    pub level: Level,
+}
+
+/// `[batch, outputs]` sums, the outputs in panels of [`LANES`].
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    pub batch: usize,
+    pub outputs: usize,
+    /// Bytes read once and multiplications, together: about 10 ps each.
+    pub cost: usize,
+    /// Panels that are worth computing together.
+    pub group: usize,
+    /// Rows that are worth computing together, 8 or more of them: many where weights are decoded
+    /// for each part.
+    pub row_group: usize,
+}
+
+/// Cost below which threads cost more than they save: about 20 µs.
+const PARALLEL_FROM: usize = 1 << 21;
+/// Cost of a part that is worth handing out.
+const PART_FROM: usize = 1 << 19;
+/// Rows of a part, at most: their inputs should stay in the second cache.
+pub(super) const ROWS: usize = 128;
+/// Vectors of sums of a part, at most: they should stay in the second cache.
+const SUMS: usize = 1024;
+
+impl Shape {
+    fn panels(&self) -> usize {
+        self.outputs.div_ceil(LANES)
+    }
+
+    /// Rows and panels of a part.
+    fn part(&self, threads: usize) -> (usize, usize) {
+        let (group, panels) = (self.group, self.panels());
+        let rows = self.batch.min(ROWS);
+        let span = panels.min((SUMS / rows / group).max(1) * group);
+        if threads == 1 {
+            return (rows, span);
+        }
+        // A few parts a thread, so that a thread that starts late does not hold up the rest.
+        let wanted = (threads * 8).min(self.cost / PART_FROM).max(1);
+        let (by_row, groups) = (self.batch.div_ceil(rows), panels.div_ceil(group));
+        if by_row * groups >= wanted.min(threads * 2) || self.batch <= self.row_group {
+            let by_panel = wanted.div_ceil(by_row).min(groups);
+            (rows, span.min(panels.div_ceil(by_panel).next_multiple_of(group)))
+        } else {
+            // Few outputs: the rows are divided instead.
+            let rows = self.batch.div_ceil(wanted).next_multiple_of(self.row_group);
+            (rows.min(ROWS), panels.min(SUMS / ROWS / group * group))
+        }
+    }
+
+    /// Lets `sum` add up parts, in parallel where that is worth it, and finishes them into `out`
+    /// `[batch, outputs]`. `sum` gets the rows, the panels and zeros `[rows, panels]`.
+    pub(super) fn run(
+        &self,
+        finish: Finish<'_>,
+        out: &mut [f32],
+        sum: impl Fn(Range<usize>, Range<usize>, &mut [Floats]) + Sync,
+    ) {
+        let Self { batch, outputs, .. } = *self;
+        assert_eq!(out.len(), batch * outputs);
+        if out.is_empty() {
+            return;
+        }
+        let threads = threads(self.cost);
+        let panels = self.panels();
+        let (rows, span) = self.part(threads);
+        let across = panels.div_ceil(span);
+        let target = Target(out.as_mut_ptr());
+        let part = |number: usize| {
+            let (row, panel) = (number / across * rows, number % across * span);
+            let rows = row..batch.min(row + rows);
+            let span = panel..panels.min(panel + span);
+            let mut sums = vec![Floats::zeroed(); rows.len() * span.len()];
+            sum(rows.clone(), span.clone(), &mut sums);
+            let columns = span.start * LANES..outputs.min(span.end * LANES);
+            for (row, sums) in rows.zip(sums.chunks_exact_mut(span.len())) {
+                let values = &mut bytemuck::cast_slice_mut(sums)[..columns.len()];
+                finish.apply(values, columns.clone());
+                // SAFETY: row < batch and columns.end <= outputs, and no other part has both.
+                unsafe { target.write(row * outputs + columns.start, values) };
+            }
+        };
+        share(threads, batch.div_ceil(rows) * across, &part);
+    }
+}
+
+/// Threads that are worth starting for work of this cost.
+pub(super) fn threads(cost: usize) -> usize {
+    if cost < PARALLEL_FROM { 1 } else { rayon::current_num_threads() }
+}
+
+/// Runs `part` for each number below `parts`.
+pub(super) fn share(threads: usize, parts: usize, part: &(impl Fn(usize) + Sync + Send)) {
+    if threads == 1 || parts == 1 {
+        (0..parts).for_each(part);
+    } else if rayon::current_thread_index().is_some() {
+        // This is one of several threads that share some other work.
+        (0..parts).into_par_iter().with_max_len(1).for_each(part);
+    } else {
+        team::run(parts, part);
+    }
+}
+
+impl Finish<'_> {
+    #[inline]
+    fn apply(&self, values: &mut [f32], columns: Range<usize>) {
+        if let Some(bias) = self.bias {
+            values.iter_mut().zip(&bias[columns]).for_each(|(value, bias)| *value += bias);
+        }
+        activation::apply(self.activation, values);
+    }
+}
+
+/// A buffer that several threads write different elements of.
+struct Target(*mut f32);
+
+// SAFETY: the callers of `write` write disjoint elements.
+unsafe impl Sync for Target {}
+// SAFETY: as above.
+unsafe impl Send for Target {}
+
+impl Target {
+    /// # Safety
+    /// Within the buffer, and touched by nobody else.
+    unsafe fn write(&self, at: usize, values: &[f32]) {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.add(at).copy_from_nonoverlapping(values.as_ptr(), values.len()) }
+    }
+}

@@ -1,0 +1,312 @@
+//! Vector instructions, chosen at run time, in one place.
+//!
+//! A kernel is written once over [`Simd`], sixteen lanes of `f32` or of 32-bit integers, and
+//! compiled for every [`Level`]. Integer results are the same on all of them. Float results may
+//! differ in how products are rounded: levels with a fused multiply-add use it.
+
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use std::fmt;
+use std::sync::OnceLock;
+
+use bytemuck::{Pod, Zeroable};
+
+pub(super) use portable::Portable;
+
+/// Lanes of a vector.
+pub(super) const LANES: usize = 16;
+
+/// Sixteen floats that do not straddle a cache line.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub(super) struct Floats(pub [f32; LANES]);
+
+/// Sixteen words that do not straddle a cache line.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub(super) struct Words(pub [u32; LANES]);
+
+/// Sixteen 16-bit floats that do not straddle a cache line.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C, align(32))]
+pub(super) struct Halves(pub [u16; LANES]);
+
+impl AsRef<[f32; LANES]> for Floats {
+    #[inline(always)]
+    fn as_ref(&self) -> &[f32; LANES] {
+        &self.0
+    }
+}
+
+impl AsMut<[f32; LANES]> for Floats {
+    #[inline(always)]
+    fn as_mut(&mut self) -> &mut [f32; LANES] {
+        &mut self.0
+    }
+}
+
+impl AsRef<[u16; LANES]> for Halves {
+    #[inline(always)]
+    fn as_ref(&self) -> &[u16; LANES] {
+        &self.0
+    }
+}
+
+impl AsMut<[u16; LANES]> for Halves {
+    #[inline(always)]
+    fn as_mut(&mut self) -> &mut [u16; LANES] {
+        &mut self.0
+    }
+}
+
+/// Exponent bits of 2^(23−at).
+const fn exponent(at: u32) -> u32 {
+    (127 + 23 - at) << 23
+}
+
+/// Work that is compiled for each level.
+pub(super) trait Kernel {
+    /// What it gives.
+    type Output;
+    /// Does it. Implementations must be `#[inline(always)]`, all the way down to the methods of
+    /// `simd`: only then are they compiled for its instructions.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// The operations that kernels are made of. A value of the type shows that the processor has the
+/// instructions.
+pub(super) trait Simd: Copy + Send + Sync {
+    /// Sixteen `f32`.
+    type F: Copy;
+    /// Sixteen 32-bit integers.
+    type I: Copy;
+
+    /// Rows of inputs that a matrix kernel multiplies at once: as many as registers allow.
+    const ROWS: usize;
+    /// Vectors of weights that go with [`Simd::ROWS`].
+    const PANELS: usize;
+    /// Independent sums of one vector that registers allow: a power of two.
+    const CHAINS: usize;
+
+    fn splat(self, value: f32) -> Self::F;
+    fn load(self, values: &[f32; LANES]) -> Self::F;
+    fn store(self, value: Self::F, to: &mut [f32; LANES]);
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a · b + c`, rounded once or twice.
+    fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// binary16 to `f32`, exactly.
+    fn load_f16(self, bits: &[u16; LANES]) -> Self::F;
+    /// bfloat16 to `f32`, exactly.
+    fn load_bf16(self, bits: &[u16; LANES]) -> Self::F;
+    /// The first values, each at the place of the next set bit of `mask`; 0 elsewhere.
+    fn expand(self, mask: u16, values: Self::F) -> Self::F;
+    /// `2^(23−at) + (word >> at & mask)` of each word, exactly, without a shift: the bits stay where
+    /// they are and become the end of a mantissa. `mask << at` must lie below 2²³.
+    fn biased(self, words: Self::I, at: u32, mask: u32) -> Self::F;
+
+    /// Asks for what lies at an address, which may be any.
+    fn prefetch(self, address: *const u8);
+
+    fn splat_i(self, value: i32) -> Self::I;
+    fn load_i(self, words: &[u32; LANES]) -> Self::I;
+    #[cfg(test)]
+    fn store_i(self, value: Self::I, to: &mut [u32; LANES]);
+    fn sub_i(self, a: Self::I, b: Self::I) -> Self::I;
+    /// The low 32 bits of the products.
+    fn mul_i(self, a: Self::I, b: Self::I) -> Self::I;
+    /// `word >> shift & mask` of each word.
+    fn field(self, words: Self::I, shift: u32, mask: u32) -> Self::I;
+    /// Signed integers, rounded to `f32`.
+    fn to_f32(self, value: Self::I) -> Self::F;
+    /// `sum + Σ unsigned · signed` over the four bytes of each word, exactly: nothing saturates
+    /// on the way, and a sum beyond 32 bits wraps.
+    fn dot4(self, sum: Self::I, unsigned: Self::I, signed: Self::I) -> Self::I;
+}
+
+/// A set of vector instructions that this processor has.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Level(Set);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Set {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
+}
+
+impl Level {
+    /// What the compiler makes of plain loops for the target: SSE2 or NEON at least.
+    pub const PORTABLE: Self = Self(Set::Portable);
+
+    /// All that this processor has, the best last.
+    pub fn available() -> Vec<Self> {
+        #[allow(unused_mut, reason = "other processors have nothing to add")]
+        let mut levels = vec![Self::PORTABLE];
+        #[cfg(target_arch = "x86_64")]
+        {
+            let found = [
+                (Set::Avx2, x86::has_avx2()),
+                (Set::AvxVnni, x86::has_avx_vnni()),
+                (Set::Avx512, x86::has_avx512()),
+                (Set::Avx512Vnni, x86::has_avx512_vnni()),
+            ];
+            levels.extend(found.into_iter().filter(|(_, has)| *has).map(|(set, _)| Self(set)));
+        }
+        levels
+    }
+
+    /// The best that this processor has.
+    pub fn best() -> Self {
+        static BEST: OnceLock<Level> = OnceLock::new();
+        *BEST.get_or_init(|| Self::available().pop().unwrap_or(Self::PORTABLE))
+    }
+
+    /// Runs `kernel`, compiled for this level.
+    pub(super) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self.0 {
+            Set::Portable => kernel.run(Portable),
+            // SAFETY: `available`, which alone makes such a level, found the instructions.
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 | Set::AvxVnni => unsafe { x86::run_avx2(kernel) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 | Set::Avx512Vnni => unsafe { x86::run_avx512(kernel) },
+        }
+    }
+
+    /// The same for kernels that use [`Simd::dot4`], for which some levels have an instruction.
+    pub(super) fn run_dot4<K: Kernel>(self, kernel: K) -> K::Output {
+        match self.0 {
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Set::AvxVnni => unsafe { x86::run_avx_vnni(kernel) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512Vnni => unsafe { x86::run_avx512_vnni(kernel) },
+            _ => self.run(kernel),
+        }
+    }
+}
+
+impl fmt::Debug for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One operation of every kind on given values, as bytes that all levels must agree on.
+    struct Everything<'a> {
+        words: &'a [[u32; LANES]; 3],
+        masks: &'a [u16],
+    }
+
+    impl Kernel for Everything<'_> {
+        type Output = Vec<u32>;
+
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) -> Vec<u32> {
+            let [a, b, c] = [0, 1, 2].map(|i| simd.load_i(&self.words[i]));
+            let mut all = vec![];
+            let mut keep = |value: S::I| {
+                let mut words = [0; LANES];
+                simd.store_i(value, &mut words);
+                all.extend(words);
+            };
+            keep(simd.dot4(c, a, b));
+            keep(simd.dot4(simd.splat_i(-7), b, a));
+            keep(simd.sub_i(a, b));
+            keep(simd.mul_i(a, b));
+            for (bits, mask) in [(2, 0x0303_0303), (4, 0x0f0f_0f0f), (4, 15), (8, 255)] {
+                for shift in (0..32).step_by(bits) {
+                    keep(simd.field(a, shift as u32, mask));
+                }
+            }
+            let mut keep = |value: S::F| {
+                let mut floats = [0.0; LANES];
+                simd.store(value, &mut floats);
+                all.extend(floats.map(f32::to_bits));
+            };
+            for (bits, last) in [(2, 21), (4, 19), (8, 15)] {
+                for at in 0..=last {
+                    keep(simd.biased(a, at, (1 << bits) - 1));
+                }
+            }
+            keep(simd.to_f32(b));
+            // Finite values of all magnitudes; their bits are the low ones of the words.
+            let floats = |words: &[u32; LANES]| words.map(|word| (word as i32 as f32) * 1e-3);
+            let [x, y] = [0, 1].map(|i| simd.load(&floats(&self.words[i])));
+            keep(simd.add(x, y));
+            keep(simd.sub(x, y));
+            keep(simd.mul(x, y));
+            for mask in self.masks {
+                keep(simd.expand(*mask, x));
+            }
+            for words in self.words {
+                let halves = words.map(|word| word as u16);
+                keep(simd.load_bf16(&halves));
+                // NaN comes out quiet or not, as the processor likes.
+                keep(simd.load_f16(&halves.map(|h| if h & 0x7c00 == 0x7c00 { 0 } else { h })));
+            }
+            all
+        }
+    }
+
+    #[test]
+    fn every_level_agrees_with_the_portable_one() {
+        let mut state = 1_u64;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99_991);
+            (state >> 32) as u32
+        };
+        let all_masks: Vec<u16> = (0..=u16::MAX).collect();
+        for round in 0..64 {
+            let mut words = [(); 3].map(|()| [(); LANES].map(|()| next()));
+            if round < 8 {
+                // The products that saturate where an instruction adds them up in 16 bits.
+                let ends = [0, u32::MAX, 0x7f7f_7f7f, 0x8080_8080, 0x81ff_7f00, 0x7f80_ff01];
+                words = words.map(|row| row.map(|word| ends[word as usize % ends.len()]));
+            }
+            let masks = if round == 0 { &all_masks[..] } else { &[0, 0xffff, 0x8001, 0x0ff0] };
+            let everything = || Everything { words: &words, masks };
+            let expected = Level::PORTABLE.run(everything());
+            for level in Level::available() {
+                assert!(level.run_dot4(everything()) == expected, "{level:?}, round {round}");
+            }
+        }
+    }
+
+    #[test]
+    fn four_bytes_are_multiplied_as_they_should_be() {
+        struct Dot;
+        impl Kernel for Dot {
+            type Output = u32;
+            #[inline(always)]
+            fn run<S: Simd>(self, simd: S) -> u32 {
+                let (unsigned, signed) = (0xff02_0001_u32, 0x80ff_057f_u32);
+                let [unsigned, signed] = [unsigned, signed].map(|word| simd.splat_i(word as i32));
+                let mut words = [0; LANES];
+                simd.store_i(simd.dot4(simd.splat_i(1000), unsigned, signed), &mut words);
+                words[LANES - 1]
+            }
+        }
+        // 1 · 127 + 0 · 5 + 2 · (−1) + 255 · (−128)
+        let expected = 1000 + 127 - 2 - 255 * 128;
+        for level in Level::available() {
+            assert_eq!(level.run_dot4(Dot) as i32, expected, "{level:?}");
+        }
+    }
+}

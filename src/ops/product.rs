@@ -1,0 +1,298 @@
+//! The kernels of a layer on a GPU: how each is cut to a shape, and which one is the usual choice.
+
+use crate::error::Result;
+use crate::gpu::{Buffer, Kernel, Recorder};
+use crate::scheme::{Activation, Bits};
+use crate::tensor::FloatType;
+
+/// How a layer is computed on a GPU. Which is fastest depends on the device and on the shape; the
+/// result stays within the same bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Variant {
+    /// 32 × 32 tiles in workgroup memory, 4 × 4 an invocation: many workgroups for small batches.
+    Tile32,
+    /// 64 × 64 tiles, 8 × 8 an invocation.
+    Tile64,
+    /// 64 × 64 tiles, 4 × 4 an invocation.
+    Tile64Fine,
+    /// 128 × 128 tiles, 8 × 8 an invocation: for large batches and wide layers.
+    Tile128,
+    /// [`Variant::Tile64Fine`] with the inputs in parts, whose sums a second pass adds up in
+    /// order: for few outputs of many inputs.
+    Split,
+    /// Registers only, 8 × 8 an invocation: for adapters that are emulated on a CPU.
+    Direct,
+    /// 64 invocations for four outputs: for batches of a few rows.
+    Vector,
+    /// 16 invocations for four outputs: the same where rows of weights are short.
+    VectorShort,
+}
+
+/// What the weights of a layer are, as far as kernels differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Form {
+    /// Floats in quads.
+    Dense(FloatType),
+    /// `f32` `[outputs, stride(inputs)]`, as training keeps it.
+    RowMajor,
+    /// Codes; in an uneven form groups may end inside of a word.
+    Packed { bits: Bits, uneven: bool },
+    /// A bit mask and the floats that are not zero.
+    Masked(FloatType),
+}
+
+/// Extents of a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Shape {
+    /// Rows of X.
+    pub batch: usize,
+    /// Columns of the result, padding included.
+    pub outputs: usize,
+    /// Columns of X, padding included, by four.
+    pub fours: usize,
+}
+
+/// A kernel cut to a shape.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Launch {
+    /// Path of the shader below `shaders/`.
+    pub file: &'static str,
+    /// Entry point.
+    pub entry: &'static str,
+    /// `override` constants.
+    pub constants: Vec<(&'static str, f64)>,
+    /// Invocations of a workgroup.
+    pub invocations: u32,
+    /// Workgroup memory that it takes.
+    pub workgroup_bytes: u32,
+    workgroups: u64,
+    /// Parts of the inputs, and fours of inputs in each.
+    splits: usize,
+    split_fours: usize,
+}
+
+/// Adds the parts of a split product up, whatever the weights are.
+const REDUCE: Kernel =
+    Kernel { file: "dense.wgsl", entry: "dense_reduce", constants: &[], estimates: false };
+
+/// Workgroups that [`Variant::Split`] aims at, and the fewest fours of inputs that it gives one.
+const SPLIT_WORKGROUPS: usize = 128;
+const SPLIT_FOURS: usize = 64;
+
+impl Variant {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Tile32,
+        Self::Tile64,
+        Self::Tile64Fine,
+        Self::Tile128,
+        Self::Split,
+        Self::Direct,
+        Self::Vector,
+        Self::VectorShort,
+    ];
+
+    /// The choice where nothing was measured.
+    pub(super) fn usual(form: Form, shape: Shape, software: bool) -> Self {
+        let tiles = shape.batch.div_ceil(64) * shape.outputs.div_ceil(64);
+        let splits = Self::Split.launch(form, shape).splits;
+        match shape.batch {
+            _ if software => Self::Direct,
+            ..=4 => Self::Vector,
+            _ if splits > 1 && tiles < 16 => Self::Split,
+            _ if tiles < 64 => Self::Tile32,
+            _ => Self::Tile64,
+        }
+    }
+
+    /// The kernel and what it is started with.
+    fn launch(self, form: Form, shape: Shape) -> Launch {
+        let Shape { batch, outputs, fours } = shape;
+        let (mut splits, mut split_fours) = (1, fours);
+        let [tiled, direct, vector] = form.entries();
+        let tile_count = |tile: usize| batch.div_ceil(tile) * outputs.div_ceil(tile);
+        let tiles = |tile: usize, side: usize, depth: usize| {
+            (tiled, vec![("TILE", tile), ("SIDE", side), ("DEPTH", depth)], tile_count(tile))
+        };
+        let (entry, sizes, workgroups) = match self {
+            Self::Tile32 => tiles(32, 4, 16),
+            Self::Tile64 => tiles(64, 8, 16),
+            Self::Tile64Fine => tiles(64, 4, 16),
+            // Half as deep, so that tiles fit 8 KiB, but as deep as a word of codes.
+            Self::Tile128 => tiles(128, 8, if form.unit_inputs() > 8 { 16 } else { 8 }),
+            Self::Split => {
+                splits = (SPLIT_WORKGROUPS / tile_count(64).max(1)).min(fours / SPLIT_FOURS).max(1);
+                // Whole rounds of 16 inputs.
+                split_fours = fours.div_ceil(splits).next_multiple_of(4);
+                splits = fours.div_ceil(split_fours.max(1)).max(1);
+                let (entry, sizes, workgroups) = tiles(64, 4, 16);
+                (entry, sizes, workgroups * splits)
+            }
+            Self::Direct => {
+                let rows = if batch <= 2 { 1 } else { 8 };
+                // Along the rows instead where outputs are few.
+                let lanes = if outputs <= 64 && batch > 8 { 2 } else { 16 };
+                let bands = batch.div_ceil(rows * (16 / lanes));
+                let workgroups = bands * outputs.div_ceil(lanes * 8);
+                (direct, vec![("LANES", lanes), ("ROWS", rows)], workgroups)
+            }
+            Self::Vector | Self::VectorShort => {
+                let share = if self == Self::Vector { 64 } else { 16 };
+                let vectors = if batch == 1 { 1 } else { 4 };
+                let groups = outputs.div_ceil(4).div_ceil(64 / share);
+                let workgroups = batch.div_ceil(vectors) * groups;
+                (vector, vec![("SHARE", share), ("VECTORS", vectors)], workgroups)
+            }
+        };
+        let (invocations, workgroup_bytes) = match sizes[..] {
+            [(_, tile), (_, side), (_, depth)] => ((tile / side).pow(2), 2 * 4 * tile * depth),
+            [("SHARE", _), (_, vectors)] => (64, 64 * 16 * vectors),
+            _ => (16, 0),
+        };
+        let mut constants = form.constants();
+        constants.extend(sizes.into_iter().map(|(name, size)| (name, size as f64)));
+        Launch {
+            file: form.file(),
+            entry,
+            constants,
+            invocations: invocations as u32,
+            workgroup_bytes: workgroup_bytes as u32,
+            workgroups: workgroups as u64,
+            splits,
+            split_fours,
+        }
+    }
+}
+
+/// Every kernel of the layers in every cut that shapes may ask for, to be held against limits.
+pub fn launches() -> Vec<Launch> {
+    let floats = FloatType::ALL;
+    let mut forms = vec![Form::RowMajor];
+    forms.extend(floats.iter().flat_map(|float| [Form::Dense(*float), Form::Masked(*float)]));
+    for bits in [Bits::Two, Bits::Four, Bits::Eight] {
+        forms.extend([false, true].map(|uneven| Form::Packed { bits, uneven }));
+    }
+    let shapes = [(1, 8), (1, 4096), (100, 8), (100, 4096)].map(|(batch, outputs)| Shape {
+        batch,
+        outputs,
+        fours: 1024,
+    });
+    let mut launches: Vec<Launch> = vec![];
+    for form in forms {
+        for launch in Variant::ALL.iter().flat_map(|v| shapes.map(|shape| v.launch(form, shape))) {
+            let same = |other: &Launch| {
+                (other.entry, &other.constants) == (launch.entry, &launch.constants)
+            };
+            if !launches.iter().any(same) {
+                launches.push(launch);
+            }
+        }
+    }
+    launches
+}
+
+impl Form {
+    /// Path of the shader below `shaders/`.
+    fn file(self) -> &'static str {
+        match self {
+            Self::Dense(_) | Self::RowMajor => "dense.wgsl",
+            Self::Packed { .. } => "dense_packed.wgsl",
+            Self::Masked(_) => "dense_masked.wgsl",
+        }
+    }
+
+    /// Entry points: tiled, direct, vector.
+    fn entries(self) -> [&'static str; 3] {
+        match self {
+            Self::Dense(_) | Self::RowMajor => ["dense", "dense_direct", "dense_vector"],
+            Self::Packed { .. } => ["dense_packed", "dense_packed_direct", "dense_packed_vector"],
+            Self::Masked(_) => ["dense_masked", "dense_masked_direct", "dense_masked_vector"],
+        }
+    }
+
+    /// Inputs that are decoded at once: four, or a word of codes.
+    fn unit_inputs(self) -> usize {
+        match self {
+            Self::Packed { bits, .. } => 32 / bits as usize,
+            Self::Dense(_) | Self::RowMajor | Self::Masked(_) => 4,
+        }
+    }
+
+    fn constants(self) -> Vec<(&'static str, f64)> {
+        match self {
+            Self::RowMajor => vec![("DTYPE", 0.0), ("ROW_MAJOR", 1.0)],
+            Self::Packed { bits, uneven } => {
+                vec![("BITS", f64::from(bits as u32)), ("UNEVEN", f64::from(u32::from(uneven)))]
+            }
+            Self::Dense(float) | Self::Masked(float) => super::dtype(float).to_vec(),
+        }
+    }
+}
+
+/// A product of rows with the rows of weights of one binding: act(X · Wᵀ + b).
+pub(super) struct Product<'a> {
+    pub form: Form,
+    /// The bindings before the bias.
+    pub weights: &'a [Buffer],
+    /// `[all outputs]`.
+    pub bias: &'a Buffer,
+    /// `[batch, 4 · fours]`.
+    pub x: &'a Buffer,
+    /// `[batch, stride]`.
+    pub results: &'a Buffer,
+    pub shape: Shape,
+    /// What the kernel decodes at once, a row of weights.
+    pub units: usize,
+    /// Rows of weights; `shape.outputs` counts the padding of the results too.
+    pub outputs: usize,
+    /// Column of the first output.
+    pub first_output: usize,
+    /// Floats between rows of the results.
+    pub stride: usize,
+    pub activation: Activation,
+    /// Parameters of the form, after the common ones.
+    pub params: &'a [(&'static str, u32)],
+}
+
+impl Product<'_> {
+    /// Records it in a given variant.
+    pub fn record(&self, recorder: &mut Recorder, variant: Variant) -> Result<()> {
+        let launch = variant.launch(self.form, self.shape);
+        let Launch { file, entry, ref constants, workgroups, splits, .. } = launch;
+        recorder.gpu().allows(launch.invocations, launch.workgroup_bytes)?;
+        let kernel = Kernel { file, entry, constants, estimates: false };
+        let mut params = self.common(&launch);
+        let mut bindings: Vec<&Buffer> = self.weights.iter().collect();
+        bindings.extend([self.bias, self.x]);
+        if splits == 1 {
+            params.extend(self.params);
+            bindings.push(self.results);
+            return recorder.dispatch(&kernel, &bindings, &params, workgroups, 1);
+        }
+        let count = self.shape.batch * self.shape.outputs;
+        let parts = recorder.storage((splits * count * 4) as u64)?;
+        let reduce_params = recorder.params(&REDUCE, &params)?;
+        params.extend(self.params);
+        bindings.push(&parts);
+        recorder.dispatch(&kernel, &bindings, &params, workgroups, 1)?;
+        let bindings = [(1, self.bias), (2, &parts), (3, self.results), (4, &reduce_params)];
+        recorder.dispatch_at(&REDUCE, &bindings, count as u64, 256)
+    }
+
+    fn common(&self, launch: &Launch) -> Vec<(&'static str, u32)> {
+        let (activation, slope) = self.activation.code();
+        vec![
+            ("batch", self.shape.batch as u32),
+            ("fours", self.shape.fours as u32),
+            ("units", self.units as u32),
+            ("outputs", self.outputs as u32),
+            ("padded_outputs", self.shape.outputs as u32),
+            ("first_output", self.first_output as u32),
+            ("stride", self.stride as u32),
+            ("activation", activation),
+            ("slope", slope.to_bits()),
+            ("splits", launch.splits as u32),
+            ("split_fours", launch.split_fours as u32),
+        ]
+    }
+}
