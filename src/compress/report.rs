@@ -6,7 +6,7 @@ use super::plan::{Plan, TensorPlan};
 use super::recipe::{Format, Pruning};
 use crate::cpu::slab::ReportSums;
 use crate::scheme::{Bits, Granularity, QuantScheme, Range};
-use crate::stored::Form;
+use crate::stored::{Codes, Form};
 
 /// What was done to one tensor.
 #[derive(Clone, Debug, Serialize)]
@@ -111,7 +111,10 @@ pub(super) fn scheme_name(scheme: &QuantScheme) -> String {
 pub(super) fn form_name(form: &Form) -> String {
     match form {
         Form::Dense(_) => "dense".to_owned(),
-        Form::Codes { scheme, .. } => scheme_name(scheme),
+        Form::Codes { scheme, codes: Codes::All(_), .. } => scheme_name(scheme),
+        Form::Codes { scheme, codes: Codes::Kept(_), .. } => {
+            format!("{}, {}", scheme_name(scheme), Format::SparseBitmask.name())
+        }
         Form::Bitmask { .. } => Format::SparseBitmask.name().to_owned(),
     }
 }
