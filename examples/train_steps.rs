@@ -44,7 +44,12 @@ const CLASSES: usize = 10;
 
 fn main() -> tensorpress::Result<()> {
     let arguments = Arguments::parse();
-    let Arguments { batch, hidden, .. } = arguments;
+    // On a thread of the pool, which the operations of a step need not wake then.
+    rayon::scope(|_| train(&arguments))
+}
+
+fn train(arguments: &Arguments) -> tensorpress::Result<()> {
+    let Arguments { batch, hidden, .. } = *arguments;
     let backend = Backend::open(&arguments.device, GpuOptions::default())?;
     let mut random = Random(1);
     let (bytes, labels) = data(arguments.data.as_deref(), &mut random)?;

@@ -131,7 +131,9 @@ fn prune_exact(
         return;
     }
     let key = weights[index] & MAGNITUDE;
-    if key < found.key || (key == found.key && place_word(index) <= found.prefix) {
+    // Zeros are pruned whatever their place, since padding is among those that were selected.
+    let last = key == found.key && (key == 0u || place_word(index) <= found.prefix);
+    if key < found.key || last {
         weights[index] = 0u;
     }
 }

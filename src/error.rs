@@ -4,6 +4,7 @@ mod array;
 mod device;
 mod format;
 mod network;
+mod pipeline;
 mod train;
 mod usage;
 
@@ -11,6 +12,7 @@ pub use array::ArrayProblem;
 pub use device::DeviceError;
 pub use format::FormatProblem;
 pub use network::NetworkProblem;
+pub use pipeline::{PipelineProblem, Place};
 pub use train::TrainProblem;
 pub use usage::UsageError;
 
@@ -134,6 +136,12 @@ impl From<ArrayProblem> for Error {
 impl From<NetworkProblem> for Error {
     fn from(problem: NetworkProblem) -> Self {
         FormatProblem::from(problem).into()
+    }
+}
+
+impl From<PipelineProblem> for Error {
+    fn from(problem: PipelineProblem) -> Self {
+        FormatProblem::Pipeline(problem.into()).into()
     }
 }
 

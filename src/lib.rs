@@ -10,6 +10,7 @@ pub mod gpu;
 pub mod io;
 pub mod nn;
 pub mod ops;
+pub mod pipeline;
 pub mod scheme;
 mod stored;
 pub mod tensor;

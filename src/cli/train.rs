@@ -28,7 +28,7 @@ output; the same command with --resume goes on to the bytes that it would have g
 Examples:
   tensorpress train --data fashion-mnist --hidden 100 -o model.safetensors
   tensorpress train --data digits.npz --hidden 300,100 --epochs 30 --validation-split 0.1 \\
-      --early-stopping 5 --history history.csv -o model.safetensors
+      --patience 5 --history history.csv -o model.safetensors
   tensorpress train --data fashion-mnist --init model.safetensors --learning-rate 1e-4 -o more.safetensors")]
 pub(super) struct Arguments {
     #[command(flatten)]

@@ -85,7 +85,7 @@ pub(super) struct TrainingArguments {
     validation_split: f64,
     /// Stop where the validation loss has not improved for N epochs, and go back to the best
     #[arg(long, value_name = "N", help_heading = "Training")]
-    early_stopping: Option<u64>,
+    patience: Option<u64>,
 
     /// Write a checkpoint every N epochs, and when interrupted (Ctrl-C)
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Checkpoints")]
@@ -171,7 +171,7 @@ impl TrainingArguments {
             seed: self.seed,
             shuffle: !self.no_shuffle,
             validation_split: self.validation_split,
-            patience: self.early_stopping,
+            patience: self.patience,
             ..TrainingOptions::default()
         };
         options.check()?;

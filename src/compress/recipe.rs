@@ -6,7 +6,7 @@ use regex::Regex;
 use serde::Deserialize;
 
 use super::output::Metadata;
-use super::report::{pruning_name, scheme_name};
+use super::report::pruning_name;
 use super::select::Selection;
 use crate::error::{Result, UsageError};
 use crate::scheme::{Granularity, NmPattern, QuantScheme};
@@ -256,7 +256,7 @@ impl fmt::Display for Recipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let neurons = self.keep_neurons.map(|share| format!("neurons kept {share}"));
         let pruned = self.prune.map(pruning_name);
-        let quantized = self.quantize.as_ref().map(scheme_name);
+        let quantized = self.quantize.as_ref().map(ToString::to_string);
         let format = self.format.map(|format| format.name().to_owned());
         let parts = [neurons, pruned, quantized, format].into_iter().flatten();
         f.write_str(&parts.collect::<Vec<_>>().join(", "))

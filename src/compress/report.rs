@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-use super::plan::{Plan, TensorPlan};
+use super::plan::{Form, Plan, TensorPlan, packed_outputs};
 use super::recipe::{Format, Pruning};
 use crate::cpu::slab::ReportSums;
-use crate::scheme::{Bits, Granularity, QuantScheme, Range};
-use crate::stored::{Codes, Form};
+use crate::io::TensorSpec;
+use crate::stored::{self, Codes};
 
 /// What was done to one tensor.
 #[derive(Clone, Debug, Serialize)]
@@ -84,36 +84,14 @@ pub(super) fn add(total: &mut ReportSums, part: &ReportSums) {
     total.saturated += part.saturated;
 }
 
-/// "int4 asymmetric, group 128".
-pub(super) fn scheme_name(scheme: &QuantScheme) -> String {
-    let bits = match scheme.bits {
-        Bits::Two => "int2",
-        Bits::Four => "int4",
-        Bits::Eight => "int8",
-    };
-    let mut text = bits.to_owned();
-    if !scheme.symmetric {
-        text += " asymmetric";
-    }
-    match scheme.range {
-        Range::Full => {}
-        Range::Narrow => text += " narrow",
-        Range::Multiplier(n) => text += &format!(" ×{n}"),
-    }
-    match scheme.granularity {
-        Granularity::Tensor => text + " tensor",
-        Granularity::Channel => text + " channel",
-        Granularity::Group(size) => text + &format!(" group {size}"),
-    }
-}
-
 /// How a tensor is stored: its scheme, or "sparse-bitmask" or "dense".
-pub(super) fn form_name(form: &Form) -> String {
+pub(super) fn form_name(form: &stored::Form) -> String {
+    use stored::Form;
     match form {
         Form::Dense(_) => "dense".to_owned(),
-        Form::Codes { scheme, codes: Codes::All(_), .. } => scheme_name(scheme),
+        Form::Codes { scheme, codes: Codes::All(_), .. } => scheme.to_string(),
         Form::Codes { scheme, codes: Codes::Kept(_), .. } => {
-            format!("{}, {}", scheme_name(scheme), Format::SparseBitmask.name())
+            format!("{scheme}, {}", Format::SparseBitmask.name())
         }
         Form::Bitmask { .. } => Format::SparseBitmask.name().to_owned(),
     }
@@ -139,7 +117,7 @@ fn action(plan: &Plan, tensor: &TensorPlan) -> String {
         None => {}
         Some(work) => {
             parts.extend(plan.prune.map(pruning_name));
-            parts.extend(work.scheme.as_ref().map(scheme_name));
+            parts.extend(work.scheme.as_ref().map(ToString::to_string));
         }
     }
     if parts.is_empty() { plan.format.name().to_owned() } else { parts.join(", ") }
@@ -167,6 +145,17 @@ pub(super) fn row(plan: &Plan, tensor: &TensorPlan, sums: Option<&ReportSums>) -
 
 fn quantized(tensor: &TensorPlan) -> bool {
     tensor.work.as_ref().is_some_and(|work| work.scheme.is_some())
+}
+
+/// Bytes of the quantized weights that are written behind a mask, and of all of their codes.
+fn masked_and_packed(plan: &Plan) -> (u64, u64) {
+    let kept = plan.selected().filter(|(_, _, work)| work.form == Form::KeptCodes);
+    kept.fold((0, 0), |(masked, packed), (_, tensor, work)| {
+        let scheme = work.scheme.as_ref();
+        let all = scheme.map(|s| packed_outputs(&tensor.input.name, work.weight, s));
+        let bytes: u64 = all.iter().flatten().map(TensorSpec::bytes).sum();
+        (masked + tensor.bytes_after(), packed + bytes)
+    })
 }
 
 /// The report of `plan`; `sums` has an entry for each tensor, or is empty for a dry run.
@@ -219,6 +208,15 @@ impl Report {
                 );
                 self.warnings.push(text);
             }
+        }
+        let (masked, packed) = masked_and_packed(plan);
+        if masked >= packed && packed > 0 {
+            let text = format!(
+                "too few weights are zero for a mask: the quantized weights take {:.1}% more room \
+                 than all of their codes; prune more, or leave --format sparse-bitmask out",
+                (masked as f64 / packed as f64 - 1.0) * 100.0
+            );
+            self.warnings.push(text);
         }
         if self.bytes_after >= self.bytes_before && plan.format == Format::Dense {
             let quantized = plan.selected().any(|(_, _, work)| work.scheme.is_some());

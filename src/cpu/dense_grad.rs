@@ -75,11 +75,14 @@ fn product(
     }
 }
 
-/// Multiplications below which threads cost more than they save.
-const PARALLEL_FROM: usize = 1 << 20;
+/// Multiplications below which threads cost more than they save: on a thread of the pool, and on
+/// another one, which has to wake the pool and to sleep meanwhile.
+const PARALLEL_FROM: (usize, usize) = (1 << 20, 1 << 24);
 
 fn parallelism(multiplications: usize) -> gemm::Parallelism {
-    if multiplications < PARALLEL_FROM || rayon::current_num_threads() == 1 {
+    let (in_pool, outside) = PARALLEL_FROM;
+    let least = if rayon::current_thread_index().is_some() { in_pool } else { outside };
+    if multiplications < least || rayon::current_num_threads() == 1 {
         gemm::Parallelism::None
     } else {
         gemm::Parallelism::Rayon(0)

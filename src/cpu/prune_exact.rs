@@ -40,6 +40,10 @@ fn cut(tensors: &[&mut [f32]], rank: u64) -> Cut {
             rank -= count;
         }
     }
+    if prefix == 0 {
+        // Zeros alone: there is nothing to choose, and each becomes +0.
+        return Cut { key: 0, ties_below: 0 };
+    }
     let keep = (ties - rank) as usize;
     let weights = tensors.iter().flat_map(|tensor| tensor.iter());
     let equal = weights.zip(0..).filter(|(w, _)| w.to_bits() & 0x7fff_ffff == prefix);

@@ -1,4 +1,4 @@
-use super::{ArrayProblem, NetworkProblem};
+use super::{ArrayProblem, NetworkProblem, PipelineProblem};
 use crate::tensor::DType;
 
 /// What is wrong with a file's content. Every message ends in what to do.
@@ -225,6 +225,9 @@ pub enum FormatProblem {
     /// A model that is no network that can be run.
     #[error(transparent)]
     Network(#[from] NetworkProblem),
+    /// A recipe that cannot be followed.
+    #[error(transparent)]
+    Pipeline(Box<PipelineProblem>),
     /// A file of numbers that is not valid, or does not fit its use.
     #[error(transparent)]
     Array(#[from] ArrayProblem),

@@ -1,11 +1,14 @@
 //! Optimizers: what a step makes of weights, given their gradient.
 
+use std::fmt;
+use std::str::FromStr;
+
 use super::linear::stride;
 use super::stream::Target;
 use super::{Backend, Stream, Values};
 use crate::cpu;
 use crate::cpu::optimizer::{Adam, Common, Sgd};
-use crate::error::{Result, UsageError};
+use crate::error::{Error, Result, UsageError};
 use crate::gpu::Kernel;
 
 const ADAM: Kernel =
@@ -97,6 +100,42 @@ impl Optimizer {
     fn weight_decay(&self) -> f64 {
         match *self {
             Self::Adam { weight_decay, .. } | Self::Sgd { weight_decay, .. } => weight_decay,
+        }
+    }
+}
+
+impl Optimizer {
+    /// What can be parsed, for messages.
+    pub const KNOWN: &str = "adam, adamw and sgd";
+}
+
+impl fmt::Display for Optimizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Adam { weight_decay: 0.0, .. } => f.write_str("adam"),
+            Self::Adam { weight_decay, .. } => write!(f, "adamw (weight decay {weight_decay})"),
+            Self::Sgd { momentum: 0.0, .. } => f.write_str("sgd"),
+            Self::Sgd { momentum, .. } => write!(f, "sgd (momentum {momentum})"),
+        }
+    }
+}
+
+impl FromStr for Optimizer {
+    type Err = Error;
+
+    /// The optimizer with Keras' defaults.
+    ///
+    /// # Errors
+    /// [`UsageError::UnknownName`], which names the known ones.
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "adam" => Ok(Self::ADAM),
+            "adamw" => Ok(Self::ADAM_W),
+            "sgd" => Ok(Self::SGD),
+            _ => {
+                let (wanted, known) = (text.to_owned(), Self::KNOWN);
+                Err(UsageError::UnknownName { what: "optimizer", wanted, known }.into())
+            }
         }
     }
 }

@@ -16,6 +16,10 @@ use crate::tensor::{FloatType, Matrix};
 /// stream has ended. Given the same arguments, an operation gives the same bytes every time on one
 /// device; on the CPU whatever the number of threads.
 ///
+/// On the CPU, large operations share out their work among the threads of rayon's pool. A loop of
+/// many small ones runs best on one of these threads itself, inside `rayon::scope` for example:
+/// another thread would have to wake the pool, and to sleep meanwhile, for each of them.
+///
 /// ```
 /// use tensorpress::ops::{Backend, Stream, Values};
 ///

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use serde::Deserialize;
 
 use crate::error::{Result, UsageError};
@@ -127,6 +129,26 @@ impl QuantScheme {
             Granularity::Tensor => rows * cols,
             Granularity::Channel => cols,
             Granularity::Group(size) => size,
+        }
+    }
+}
+
+/// "int4 asymmetric group 128".
+impl fmt::Display for QuantScheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "int{}", self.bits as u32)?;
+        if !self.symmetric {
+            f.write_str(" asymmetric")?;
+        }
+        match self.range {
+            Range::Full => {}
+            Range::Narrow => f.write_str(" narrow")?,
+            Range::Multiplier(n) => write!(f, " ×{n}")?,
+        }
+        match self.granularity {
+            Granularity::Tensor => f.write_str(" tensor"),
+            Granularity::Channel => f.write_str(" channel"),
+            Granularity::Group(size) => write!(f, " group {size}"),
         }
     }
 }

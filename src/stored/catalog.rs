@@ -59,8 +59,8 @@ impl Catalog {
             Some(name) => Err(problem(
                 name,
                 "it belongs to a compressed weight of a form that tensorpress does not read; it \
-                 reads pack-quantized, int-quantized and naive-quantized integers and \
-                 sparse-bitmask",
+                 reads pack-quantized, int-quantized and naive-quantized integers, \
+                 sparse-bitmask and sparse-bitmask-quantized",
             )),
             None => Ok(()),
         }

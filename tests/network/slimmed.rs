@@ -299,6 +299,34 @@ fn what_a_network_is_is_carried_over_or_written_down() {
     network_of(&model).expect_err("without the description nobody knows");
 }
 
+/// The selection is about single weights; neurons go everywhere. What belongs to no layer of a
+/// described network stays as it is.
+#[test]
+fn weights_that_are_left_out_lose_neurons_all_the_same() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [model, slim, out, expected] =
+        ["model", "slim", "out", "expected"].map(|name| folder.path().join(name));
+    let network = by_hand(false, FloatType::F32);
+    write(&model, &[], &all(&network));
+    let (described, _) = network_of(&model).expect("a network");
+    let other = tensor("other.weight", FloatType::F32.dtype(), &[4, 1], &[1; 16]);
+    let metadata = [(Network::KEY, &*described.to_json())];
+    write(&model, &metadata, &[all(&network), vec![other.clone()]].concat());
+    compressed(Recipe::new().keep_neurons(0.5), &model, &slim);
+    let left = [all(&slimmed(&network, 0.5)), vec![other]].concat();
+    assert_holds(&slim, &left, "naive");
+    let fc1 = || regex::Regex::new("fc1").expect("a pattern");
+    for recipe in [
+        Recipe::new().sparsity(0.5).exclude(fc1()),
+        Recipe::new().quantize(QuantScheme::int8()).include(fc1()),
+        Recipe::new().format(Format::SparseBitmask).exclude(fc1()),
+    ] {
+        compressed(recipe.clone().keep_neurons(0.5), &model, &out);
+        compressed(recipe, &slim, &expected);
+        assert!(fs::read(&out).expect("there") == fs::read(&expected).expect("there"));
+    }
+}
+
 #[test]
 fn directories_lose_neurons_too() {
     let folder = tempfile::tempdir().expect("a folder");

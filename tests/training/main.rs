@@ -8,6 +8,7 @@ mod chain;
 mod determinism;
 mod gradients;
 mod keras;
+mod run;
 
 use std::sync::OnceLock;
 

@@ -106,6 +106,9 @@ pub enum Progress<'a> {
     Epoch(&'a EpochRecord),
 }
 
+/// Is told how far training has come, and may end it.
+pub type Watch<'a> = dyn FnMut(Progress<'_>) -> ControlFlow<()> + Send + 'a;
+
 /// How training ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -224,7 +227,16 @@ impl Training {
     pub fn run(
         &mut self,
         checkpoints: Option<&Checkpoints>,
-        watch: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+        watch: &mut Watch<'_>,
+    ) -> Result<Ended> {
+        // On a thread of the pool, which the operations of a step need not wake then.
+        rayon::scope(|_| self.run_here(checkpoints, watch))
+    }
+
+    fn run_here(
+        &mut self,
+        checkpoints: Option<&Checkpoints>,
+        watch: &mut Watch<'_>,
     ) -> Result<Ended> {
         let (_, all) = self.steps();
         while self.position.step < all {
@@ -254,10 +266,7 @@ impl Training {
     }
 
     /// What is left of an epoch.
-    fn epoch(
-        &mut self,
-        watch: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<(), EpochRecord>> {
+    fn epoch(&mut self, watch: &mut Watch<'_>) -> Result<ControlFlow<(), EpochRecord>> {
         let (start, before) = (Instant::now(), self.running.rows);
         let order = self.batches.order(self.position.epoch);
         let on_backend = Indices::new(&self.backend, &order)?;
@@ -418,6 +427,10 @@ impl Training {
         let (Some(patience), Some(loss)) = (self.options.patience, record.validation_loss) else {
             return Ok(None);
         };
+        // While weights are still being pruned, an epoch is no better for being earlier.
+        if self.pruning.as_ref().is_some_and(|pruning| pruning.goes_on(self.position.step)) {
+            return Ok(None);
+        }
         if self.best.as_ref().is_none_or(|best| loss < best.loss) {
             let parameters = self.parameters()?;
             self.best = Some(Best { epoch: record.epoch, loss, parameters });

@@ -8,5 +8,5 @@ mod pruning;
 mod running;
 mod state;
 
-pub use fit::{Checkpoints, Distillation, Ended, Progress, Training};
+pub use fit::{Checkpoints, Distillation, Ended, Progress, Training, Watch};
 pub use options::{Loss, PruneOptions, TrainingOptions};

@@ -65,7 +65,7 @@ pub struct TrainingOptions {
     /// Share of the rows, the last ones, that are kept apart to validate.
     pub validation_split: f64,
     /// Ends where the validation loss has not improved for so many epochs, and goes back to the
-    /// best.
+    /// best of those after pruning.
     pub patience: Option<u64>,
     /// Whether weights that are zero stay so.
     pub hold_zeros: bool,
@@ -118,7 +118,7 @@ impl TrainingOptions {
             ("--epochs", Some(self.epochs)),
             ("--steps", self.steps),
             ("--limit", self.limit.map(|limit| limit as u64)),
-            ("--early-stopping", self.patience),
+            ("--patience", self.patience),
         ];
         for (what, count) in counts {
             require(what, count != Some(0), 0, "at least 1")?;
@@ -132,7 +132,7 @@ impl TrainingOptions {
         self.optimizer.validate()?;
         if self.patience.is_some() && split == 0.0 {
             return Err(UsageError::Conflict {
-                first: "--early-stopping",
+                first: "--patience",
                 second: "--validation-split 0",
                 advice: "keep some rows back to judge by, for example --validation-split 0.1",
             }
@@ -253,7 +253,7 @@ mod tests {
             (TrainingOptions { dropout: 1.0, ..new() }, "--dropout is 1"),
             (TrainingOptions { l2: -1.0, ..new() }, "--l2 is -1"),
             (TrainingOptions { validation_split: 1.0, ..new() }, "--validation-split is 1"),
-            (TrainingOptions { patience: Some(2), ..new() }, "--early-stopping does not go with"),
+            (TrainingOptions { patience: Some(2), ..new() }, "--patience does not go with"),
             (sgd(1.0), "the momentum is 1"),
             (adamw(f64::INFINITY), "the weight decay is inf"),
         ] {

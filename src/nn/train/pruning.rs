@@ -54,6 +54,11 @@ impl Pruning {
         Ok(Self { schedule: options.schedule, groups })
     }
 
+    /// Whether the schedule prunes at step `step` or later.
+    pub(super) fn goes_on(&self, step: u64) -> bool {
+        self.schedule.last_step().is_some_and(|last| last >= step)
+    }
+
     /// Records the pruning that comes before step `step`, counted from 0, where there is one.
     pub(super) fn record(&self, stream: &mut Stream, state: &mut State, step: u64) -> Result<()> {
         let Some(share) = self.schedule.sparsity_at(step) else { return Ok(()) };
