@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::plan::{Form, Plan, Work};
 use crate::scheme::{Granularity, QuantScheme};
+use crate::stored::module;
 
 /// The model's `quantization_config`; `None` where all weights stay dense.
 pub(super) fn quantization(plan: &Plan, kept_share: Option<f64>) -> Option<Value> {
@@ -64,11 +65,6 @@ fn sparsity(plan: &Plan, format: &str, kept_share: Option<f64>) -> Value {
         "targets": ["Linear"],
         "ignore": modules(plan, |work| work.form == Form::Dense),
     })
-}
-
-/// The module that a weight belongs to.
-fn module(name: &str) -> &str {
-    name.strip_suffix(".weight").or_else(|| name.strip_suffix("/kernel")).unwrap_or(name)
 }
 
 /// Every module with a two-dimensional weight that is not selected, or is `left` as it is.

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::io::SafetensorsWriter;
 use crate::ops;
 use crate::scheme::{Granularity, QuantParams, QuantScheme};
-use crate::stored::{self, SplitMask};
+use crate::stored;
 use crate::tensor::DType;
 
 /// What the workers of the last pass over a shard share.
@@ -217,7 +217,11 @@ impl<'a> LastPass<'a> {
         }
         self.write_stream(*tensor, before.weights as usize / per_word, &codes, per_word)?;
         self.write(*tensor, 2, before.mask_bytes as usize, &mask.bytes)?;
-        self.write_offsets(*tensor, rows.start, before, &mask, &codes.row_offsets)?;
+        let pairs = mask.row_offsets.iter().zip(&codes.row_offsets);
+        let pairs = pairs.map(|(mask_bytes, codes)| {
+            before + Kept { weights: *codes as u64, mask_bytes: *mask_bytes }
+        });
+        self.write_offsets(*tensor, rows.start, pairs)?;
         self.write(*tensor, 4, rows.start * cols.div_ceil(8).div_ceil(8), &mask.bytemask)?;
         self.write_params(loaded, scheme, &result.params)
     }
@@ -242,24 +246,19 @@ impl<'a> LastPass<'a> {
         self.write(tensor, 1, (first + begin) * 4, &bytes_of(&words[begin..end]))
     }
 
-    /// Mask bytes and codes before each row.
+    /// Mask bytes and codes before each of some rows, or in all after the last.
     fn write_offsets(
         &self,
         tensor: usize,
         first_row: usize,
-        before: Kept,
-        mask: &SplitMask,
-        codes: &[i64],
+        before: impl Iterator<Item = Kept>,
     ) -> Result<()> {
         let wide = self.plan.tensors[tensor].outputs[3].dtype == DType::I64;
-        let pairs = mask.row_offsets.iter().zip(codes);
-        let pairs = pairs.flat_map(|(mask_bytes, codes)| {
-            [before.mask_bytes as i64 + mask_bytes, before.weights as i64 + codes]
-        });
+        let numbers = before.flat_map(|kept| [kept.mask_bytes, kept.weights]);
         let bytes: Vec<u8> = if wide {
-            pairs.flat_map(i64::to_le_bytes).collect()
+            numbers.flat_map(u64::to_le_bytes).collect()
         } else {
-            pairs.flat_map(|number| (number as i32).to_le_bytes()).collect()
+            numbers.flat_map(|number| (number as u32).to_le_bytes()).collect()
         };
         self.write(tensor, 3, first_row * if wide { 16 } else { 8 }, &bytes)
     }
@@ -296,6 +295,8 @@ impl<'a> LastPass<'a> {
             }
             (Form::KeptCodes, Some(scheme)) => {
                 self.write(tensor, 0, 0, shape)?;
+                let all = self.scans[tensor].kept_in_all();
+                self.write_offsets(tensor, rows, std::iter::once(all))?;
                 for (at, word) in &lock(&self.across[tensor]).edges {
                     self.write(tensor, 1, at * 4, &word.to_le_bytes())?;
                 }

@@ -284,10 +284,14 @@ pub(super) fn kept_codes_outputs(
     // The counts of one tensor nearly always fit, and half of the room counts in small ones.
     let narrow = kept.weights.max(kept.mask_bytes) <= i32::MAX as u64;
     let offset = if narrow { DType::I32 } else { DType::I64 };
-    let mut outputs =
-        mask_outputs(name, (DType::I32, words), &[kept.mask_bytes as usize], (offset, &[rows, 2]));
+    let mut outputs = mask_outputs(
+        name,
+        (DType::I32, words),
+        &[kept.mask_bytes as usize],
+        (offset, &[rows + 1, 2]),
+    );
     let bytemask = [rows, cols.div_ceil(8).div_ceil(8)];
-    outputs.push(spec(format!("{}.bytemask", module(name)), DType::U8, &bytemask));
+    outputs.push(spec(format!("{}.bytemask", owner(name)), DType::U8, &bytemask));
     outputs.extend(params_outputs(name, weight, scheme));
     outputs
 }
@@ -306,7 +310,7 @@ fn mask_outputs(
     (offset, offsets): (DType, &[usize]),
 ) -> Vec<TensorSpec> {
     let tensor =
-        |part, dtype, shape: &[usize]| spec(format!("{}.{part}", module(name)), dtype, shape);
+        |part, dtype, shape: &[usize]| spec(format!("{}.{part}", owner(name)), dtype, shape);
     vec![
         tensor("shape", DType::I64, &[2]),
         tensor("compressed", compressed, &[kept]),
@@ -315,6 +319,8 @@ fn mask_outputs(
     ]
 }
 
-fn module(name: &str) -> &str {
+/// What the parts of a masked weight are named after: the module, or the weight itself where its
+/// name does not tell the module.
+fn owner(name: &str) -> &str {
     name.strip_suffix(".weight").unwrap_or(name)
 }

@@ -19,6 +19,7 @@ pub(crate) struct Catalog {
 /// Ends of the names of the parts that describe others.
 const CODES: &str = "_packed";
 const BITMASK: &str = ".bitmask";
+const BYTEMASK: &str = ".bytemask";
 
 impl Catalog {
     /// Reads headers, and the few bytes of the tensors that hold shapes.
@@ -114,6 +115,11 @@ impl<'a> Finder<'a> {
         if let Some(module) = name.strip_suffix(BITMASK) {
             return self.bitmask(module);
         }
+        if let Some(module) = name.strip_suffix(BYTEMASK)
+            && self.part(&format!("{module}{BITMASK}")).is_none()
+        {
+            return Err(incomplete(module));
+        }
         self.plain_codes(name)
     }
 
@@ -168,15 +174,17 @@ impl<'a> Finder<'a> {
     fn bitmask(&self, module: &str) -> Result<Found> {
         let own = |part: &str| format!("{module}.{part}");
         let all = ["compressed", "bitmask", "row_offsets", "shape"].map(own);
+        let bytemask = self.part(&own("bytemask"));
         let [Some(compressed), Some(bitmask), Some(row_offsets), Some(shape)] =
             all.each_ref().map(|name| self.part(name))
         else {
-            return Ok(None);
+            return if bytemask.is_some() { Err(incomplete(module)) } else { Ok(None) };
         };
         let itself = self.odd_names.contains(module) || module.ends_with(".weight");
         let name = if itself { module.to_owned() } else { format!("{module}.weight") };
         let (rows, cols) = self.shape_in(&shape, &name)?;
-        if let Some(bytemask) = self.part(&own("bytemask")) {
+        if bytemask.is_some() || compressed.info.dtype == DType::I32 {
+            let bytemask = bytemask.ok_or_else(|| incomplete(module))?;
             let kept = Kept { compressed, bitmask, bytemask, row_offsets };
             let mut parts = all.to_vec();
             parts.push(own("bytemask"));
@@ -214,9 +222,7 @@ impl<'a> Finder<'a> {
         let [scale, zero_point] = ["scale", "zero_point"].map(|part| format!("{name}_{part}"));
         parts.extend([scale.clone(), zero_point.clone()]);
         let zero_point = self.part(&zero_point);
-        let scale = self.part(&scale).ok_or_else(|| {
-            problem(&name, "it has codes and no scale; the file is damaged, fetch it again")
-        })?;
+        let scale = self.part(&scale).ok_or_else(|| incomplete(&name))?;
         let shapes = Shapes { rows, cols, codes: None, scale: &scale, zero_point: &zero_point };
         let scheme = scheme::of(&name, &shapes, self.config.as_ref())?;
         let weight = self.weight(&name, &scale, rows, cols)?;
@@ -262,6 +268,13 @@ impl<'a> Finder<'a> {
         let shape = if transposed { vec![cols, rows] } else { vec![rows, cols] };
         StoredTensor { name, shape, dtype: float.dtype(), form }
     }
+}
+
+fn incomplete(tensor: &str) -> Error {
+    problem(
+        tensor,
+        "some of the tensors that it is made of are missing; the model is incomplete, fetch it again",
+    )
 }
 
 pub(super) fn problem(tensor: &str, reason: &'static str) -> Error {

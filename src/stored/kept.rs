@@ -18,7 +18,7 @@ pub(crate) struct Kept {
     pub bitmask: Part,
     /// U8 `[out, ceil(ceil(in / 8) / 8)]`: which bytes of the mask those are.
     pub bytemask: Part,
-    /// I32 or I64 `[out, 2]`: mask bytes and codes before each row.
+    /// I32 or I64 `[out + 1, 2]`: mask bytes and codes before each row, and in all.
     pub row_offsets: Part,
 }
 
@@ -42,7 +42,7 @@ impl Kept {
             && bytemask.dtype == DType::U8
             && bytemask.shape == [rows, bytes_for(bytes_for(cols))]
             && [DType::I32, DType::I64].contains(&row_offsets.dtype)
-            && row_offsets.shape == [rows, 2]
+            && row_offsets.shape == [rows + 1, 2]
     }
 
     /// The kept codes of some rows; `None` where masks, offsets and lengths contradict each other.
@@ -53,42 +53,41 @@ impl Kept {
         scheme: &QuantScheme,
         rows: &Range<usize>,
     ) -> Option<KeptCodes> {
-        let last = rows.end == weight.rows;
-        let first =
-            if rows.is_empty() { Before::default() } else { self.before(model, rows.start)? };
-        let end = if last { None } else { Some(self.before(model, rows.end)?) };
-        let mask_end = end.map_or(self.bitmask.info.bytes() as usize, |end| end.mask_bytes);
-        if first.mask_bytes > mask_end || mask_end as u64 > self.bitmask.info.bytes() {
+        let (first, end) = (self.before(model, rows.start)?, self.before(model, rows.end)?);
+        let all = self.before(model, weight.rows)?;
+        let per_word = scheme.codes_per_word();
+        let fits = (rows.start > 0 || first == Before::default())
+            && all.mask_bytes as u64 == self.bitmask.info.bytes()
+            && all.codes.div_ceil(per_word) as u64 == self.compressed.info.bytes() / 4
+            && (first.mask_bytes..=all.mask_bytes).contains(&end.mask_bytes)
+            && (first.codes..=all.codes).contains(&end.codes);
+        if !fits {
             return None;
         }
-        let bytes = self.bitmask.bytes(model, first.mask_bytes..mask_end);
+        let bytes = self.bitmask.bytes(model, first.mask_bytes..end.mask_bytes);
         let width = bytes_for(bytes_for(weight.cols));
         let bytemask = self.bytemask.bytes(model, rows.start * width..rows.end * width);
         let (bitmask, starts) = join(bytemask, bytes, rows.len(), weight.cols)?;
         let mut row_offsets = vec![];
         for (row, start) in rows.clone().zip(starts) {
             let before = self.before(model, row)?;
-            if before.mask_bytes.checked_sub(first.mask_bytes) != Some(start) {
+            if before.mask_bytes != first.mask_bytes + start {
                 return None;
             }
             row_offsets.push(before.codes.checked_sub(first.codes)? as i64);
         }
 
-        let per_word = scheme.codes_per_word();
         let lead = first.codes % per_word;
         let mut kept = KeptCodes { words: vec![], lead, bitmask, row_offsets };
-        let codes = first.codes.checked_add(kept.kept())?;
-        let words = first.codes / per_word..codes.div_ceil(per_word);
-        let all = self.compressed.info.bytes() as usize / 4;
-        let ends = end.map_or(words.end == all, |end| end.codes == codes && words.end <= all);
-        if !ends || words.start > words.end {
+        if kept.kept() != end.codes - first.codes {
             return None;
         }
+        let words = first.codes / per_word..end.codes.div_ceil(per_word);
         kept.words = words_of(self.compressed.bytes(model, words.start * 4..words.end * 4));
         Some(kept)
     }
 
-    /// What is stored before `row`.
+    /// What is stored before `row`, or in all after the last.
     fn before(&self, model: &Model, row: usize) -> Option<Before> {
         let number = |at: usize| -> Option<usize> {
             match self.row_offsets.info.dtype {
@@ -119,7 +118,7 @@ pub(crate) struct SplitMask {
     /// The bytes that are not 0, row after row.
     pub bytes: Vec<u8>,
     /// How many of them are before each row.
-    pub row_offsets: Vec<i64>,
+    pub row_offsets: Vec<u64>,
 }
 
 /// Takes the bytes that are 0 out of a mask `[rows, ceil(cols / 8)]`.
@@ -127,7 +126,7 @@ pub(crate) fn split(bitmask: &[u8], rows: usize, cols: usize) -> SplitMask {
     let mut split = SplitMask { bytemask: vec![], bytes: vec![], row_offsets: vec![] };
     let width = bytes_for(cols);
     for row in 0..rows {
-        split.row_offsets.push(split.bytes.len() as i64);
+        split.row_offsets.push(split.bytes.len() as u64);
         for octet in bitmask[row * width..][..width].chunks(8) {
             let bit = |(k, byte): (usize, &u8)| u8::from(*byte != 0) << k;
             split.bytemask.push(octet.iter().enumerate().map(bit).sum());
@@ -177,7 +176,7 @@ mod tests {
             assert!(!bytes.contains(&0));
             let (joined, starts) = join(&bytemask, &bytes, rows, cols).expect("fits");
             assert_eq!(joined, bitmask);
-            let starts: Vec<i64> = starts.iter().map(|start| *start as i64).collect();
+            let starts: Vec<u64> = starts.iter().map(|start| *start as u64).collect();
             assert_eq!(starts, row_offsets);
         }
     }

@@ -12,8 +12,8 @@ use std::ops::Range;
 
 pub(crate) use catalog::Catalog;
 pub(crate) use config::{NAMES, QUANTIZATION, TRANSPOSED, format_of};
-pub(crate) use kept::{Kept, SplitMask, split};
-pub(crate) use names::{is_embedding, is_kernel, parts};
+pub(crate) use kept::{Kept, split};
+pub(crate) use names::{is_embedding, is_kernel, module, parts};
 pub(crate) use weight::Weight;
 
 use crate::cpu::bitmask::Bitmask;

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::Part;
 use super::catalog::problem;
+use super::names::module;
 use crate::error::Result;
 use crate::scheme::{Bits, Granularity, QuantScheme};
 use crate::tensor::DType;
@@ -37,7 +38,7 @@ pub(super) fn of(name: &str, shapes: &Shapes<'_>, config: Option<&Value>) -> Res
 /// The `weights` of the group in `config_groups` that is meant for `name`: the one that names its
 /// module, else the one for all Linear modules.
 fn weights_of<'a>(name: &str, config: &'a Value) -> Option<&'a Value> {
-    let module = name.strip_suffix(".weight").unwrap_or(name);
+    let module = module(name);
     let groups = config.get("config_groups")?.as_object()?;
     let targets = |group: &'a Value, wanted: &dyn Fn(&str) -> bool| {
         let targets = group.get("targets").and_then(Value::as_array);
