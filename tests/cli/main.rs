@@ -17,4 +17,5 @@ mod faults;
 mod networks;
 mod output;
 mod same_bytes;
+mod small_files;
 mod sweep;
