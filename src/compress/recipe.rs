@@ -209,14 +209,6 @@ impl Recipe {
                 }
                 .into());
             }
-            (_, Some(_), Some(Format::SparseBitmask)) => {
-                return Err(UsageError::Conflict {
-                    first: "--format sparse-bitmask",
-                    second: "--quantize",
-                    advice: "quantized weights are written as --format compressed-tensors or dense",
-                }
-                .into());
-            }
             _ => {}
         }
         if let Some(share) = self.keep_neurons.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
@@ -319,7 +311,6 @@ mod tests {
             Recipe::new().keep_neurons(0.0),
             Recipe::new().keep_neurons(1.1),
             Recipe::new().keep_neurons(f64::NAN),
-            Recipe::new().quantize(QuantScheme::int8()).format(Format::SparseBitmask),
         ];
         for recipe in bad {
             assert_eq!(recipe.validate().expect_err("contradiction").exit_code(), 2, "{recipe:?}");
@@ -334,6 +325,7 @@ mod tests {
             nm(2, 4),
             nm(31, 32),
             Recipe::new().quantize(QuantScheme::w4a16()).format(Format::Dense),
+            Recipe::new().quantize(QuantScheme::int8()).format(Format::SparseBitmask),
         ];
         for recipe in good {
             recipe.validate().expect("fine");

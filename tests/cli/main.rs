@@ -20,4 +20,5 @@ mod networks;
 mod output;
 mod report;
 mod same_bytes;
+mod small_files;
 mod sweep;
