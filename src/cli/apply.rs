@@ -35,7 +35,7 @@ A recipe:
 Examples:
   tensorpress apply examples/recipe.toml --dry-run
   tensorpress apply examples/recipe.toml
-  tensorpress apply examples/recipe-fashion-mnist.toml --data fashion-mnist --seed 2 -o seed-2
+  tensorpress apply examples/fashion-mnist.toml --data fashion-mnist --seed 2 -o seed-2
   tensorpress apply recipe.toml --from sparse")]
 pub(super) struct Arguments {
     /// A .toml file
