@@ -25,7 +25,7 @@ pub(super) struct TrainingArguments {
     /// Replace what is written where it exists
     #[arg(long, help_heading = "Output")]
     force: bool,
-    /// Write what each epoch gave, as .csv or .json
+    /// Write what each epoch gave: as JSON where the name ends in .json, else as CSV
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     history: Option<PathBuf>,
     /// Draw loss and accuracy over the epochs, as an .svg file
@@ -40,6 +40,7 @@ pub(super) struct TrainingArguments {
     optimizer: Optimizer,
     /// Learning rate of the first step [default: 0.001; of sgd 0.01]
     #[arg(long, value_name = "RATE", help_heading = "Training")]
+    #[arg(allow_negative_numbers = true)]
     learning_rate: Option<f64>,
     /// What becomes of the learning rate: constant, linear:TO, cosine, step:EVERY:FACTOR (every so
     /// many epochs) or exponential:FACTOR (an epoch)
@@ -47,12 +48,14 @@ pub(super) struct TrainingArguments {
     decay: Decay,
     /// Momentum of sgd
     #[arg(long, value_name = "M", help_heading = "Training")]
+    #[arg(allow_negative_numbers = true)]
     momentum: Option<f64>,
     /// Nesterov's momentum
     #[arg(long, requires = "momentum", help_heading = "Training")]
     nesterov: bool,
     /// Decoupled weight decay of adamw [default: 0.004]
     #[arg(long, value_name = "D", help_heading = "Training")]
+    #[arg(allow_negative_numbers = true)]
     weight_decay: Option<f64>,
     /// Rows a step
     #[arg(long, value_name = "N", default_value_t = 32, help_heading = "Training")]
@@ -68,9 +71,11 @@ pub(super) struct TrainingArguments {
     limit: Option<usize>,
     /// Share of the hidden outputs that are dropped in each step
     #[arg(long, value_name = "RATE", default_value_t = 0.0, help_heading = "Training")]
+    #[arg(allow_negative_numbers = true)]
     dropout: f64,
     /// Factor of the penalty on squared weights
     #[arg(long, value_name = "L", default_value_t = 0.0, help_heading = "Training")]
+    #[arg(allow_negative_numbers = true)]
     l2: f64,
     /// Seed of first weights, order of rows and dropout: the same seed gives the same bytes
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Training")]
@@ -80,6 +85,7 @@ pub(super) struct TrainingArguments {
     no_shuffle: bool,
     /// Keep this share of the rows, the last ones, apart to validate
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, help_heading = "Training")]
+    #[arg(allow_negative_numbers = true)]
     validation_split: f64,
     /// Stop where the validation loss has not improved for N epochs, and go back to the best
     #[arg(long, value_name = "N", help_heading = "Training")]

@@ -11,6 +11,7 @@ mod files;
 #[path = "../common/raw.rs"]
 mod raw;
 
+mod apply;
 mod bad_input;
 mod bad_output;
 mod config;
@@ -22,3 +23,4 @@ mod report;
 mod same_bytes;
 mod small_files;
 mod sweep;
+mod training;
