@@ -40,8 +40,10 @@
 mod chain;
 mod data;
 mod fields;
+mod files;
 mod job;
 mod outcome;
+mod perform;
 mod plan;
 mod read;
 mod read_compression;
@@ -53,7 +55,8 @@ mod storage;
 #[cfg(test)]
 mod tests;
 
-pub use job::{Data, Files, Given, Job, JobProgress, JobWatch, Resume, Trained};
+pub use files::{Files, Resume};
+pub use job::{Data, Given, Job, JobProgress, JobWatch, Trained};
 pub use outcome::{Figures, Outcome, Report, Score, StepReport, TrainingOutcome};
 pub use plan::PlannedStep;
 pub use record::Status;

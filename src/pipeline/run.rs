@@ -7,13 +7,13 @@ use std::time::Instant;
 
 use super::Pipeline;
 use super::data::DataSets;
-use super::job::{Data, Files, Given, Job, JobProgress, Judge, Resume};
-use super::outcome::{Figures, Outcome, Report, Score, StepReport, TrainingOutcome};
+use super::files::{Files, Resume};
+use super::job::{Given, JobProgress};
+use super::outcome::{Outcome, Report, StepReport};
 use super::record::{Finished, Identity, Record, Status};
-use super::step::{Action, Evaluate, Source, Step};
+use super::step::{Action, Evaluate, Source};
 use crate::error::{Error, Result, UsageError};
 use crate::io::Model;
-use crate::nn::{self, Loaded, Network};
 use crate::ops::Backend;
 use crate::scheme::Activation;
 
@@ -142,10 +142,10 @@ fn lock(folder: &Path) -> Result<Option<File>> {
 }
 
 /// A recipe that is being followed.
-struct Run<'a> {
-    pipeline: &'a Pipeline,
-    following: &'a Following<'a>,
-    data: DataSets,
+pub(super) struct Run<'a> {
+    pub(super) pipeline: &'a Pipeline,
+    pub(super) following: &'a Following<'a>,
+    pub(super) data: DataSets,
     /// Checksums of the networks that lie at the outputs of the steps.
     found: Vec<Option<u32>>,
     records: Vec<Option<Record>>,
@@ -158,14 +158,14 @@ struct Run<'a> {
 
 /// A network that a step gave.
 #[derive(Clone, Debug)]
-struct Done {
+pub(super) struct Done {
     path: PathBuf,
     activations: Option<Vec<Activation>>,
     checksum: u32,
 }
 
 impl Done {
-    fn open(&self) -> Result<Given> {
+    pub(super) fn open(&self) -> Result<Given> {
         Given::open(&self.path, self.activations.as_deref())
     }
 }
@@ -309,7 +309,7 @@ impl<'a> Run<'a> {
         Ok(path.zip(checksum).map(|(path, checksum)| Done { path, activations: None, checksum }))
     }
 
-    fn source(&self, source: &Source) -> Result<Done> {
+    pub(super) fn source(&self, source: &Source) -> Result<Done> {
         match source {
             Source::Step(number) => {
                 let done = self.done.get(*number).cloned().flatten();
@@ -354,79 +354,5 @@ impl<'a> Run<'a> {
             put("test data", test.checksum.to_string());
         }
         Ok(identity)
-    }
-
-    fn perform(
-        &mut self,
-        number: usize,
-        files: &Files<'_>,
-        watch: &mut Watch<'_>,
-    ) -> Result<Outcome> {
-        let step = &self.pipeline.steps[number];
-        let from = step.from.map(|from| self.source(&Source::Step(from))?.open()).transpose()?;
-        let source = step.source().map(|source| self.source(source)?.open()).transpose()?;
-        let job = match (&step.action, from, source) {
-            (Action::Train(train), _, given) => train.job(given.as_ref(), self.both(step)?)?,
-            (Action::Distill(distill), _, Some(teacher)) => {
-                distill.job(teacher, self.both(step)?)?
-            }
-            (Action::FineTune(tuning), Some(given), _) => tuning.job(given, self.both(step)?)?,
-            (Action::Load { model, activations }, ..) => {
-                return self.measure(step, &Given::open(model, activations.as_deref())?);
-            }
-            (Action::Compress(recipe), Some(given), _) => {
-                let description = given.network.to_json();
-                let recipe = recipe.clone().force(true).metadata(Network::KEY, description);
-                recipe.compress(&given.model, files.output, self.following.backend)?;
-                return self.measure(step, &Given::open(files.output, None)?);
-            }
-            (Action::Evaluate(evaluate), Some(given), _) => {
-                return self.evaluate(step, evaluate, given);
-            }
-            _ => return Err(Error::Bug { what: "a step without its network" }),
-        };
-        self.train(job, files, watch)
-    }
-
-    fn both(&mut self, step: &Step) -> Result<Data> {
-        let path = step.data.as_ref().ok_or(Error::Bug { what: "a training without data" })?;
-        self.data.both(path)
-    }
-
-    fn train(&self, job: Job, files: &Files<'_>, watch: &mut Watch<'_>) -> Result<Outcome> {
-        let trained =
-            job.run(self.following.backend, files, &mut |now| watch(Event::Training(now)))?;
-        let given = Given::open(files.output, None)?;
-        Ok(Outcome {
-            // The time of this run is added to it.
-            seconds: trained.earlier_seconds,
-            network: Some(Figures::of(&given.model, &given.network)?),
-            test: trained.test.as_ref().map(Score::from),
-            baseline: trained.baseline.as_ref().map(Score::from),
-            training: Some(TrainingOutcome::from(&trained)),
-            ..Outcome::default()
-        })
-    }
-
-    /// The figures of a network, and how it does on the test rows.
-    fn measure(&mut self, step: &Step, given: &Given) -> Result<Outcome> {
-        let backend = self.following.backend;
-        let path = step.data.clone().unwrap_or_default();
-        let test = if step.data.is_some() { self.data.test(&path)? } else { None };
-        let judge = Judge { backend, test: test.map(|known| &known.data), path: &path };
-        Ok(Outcome {
-            network: Some(Figures::of(&given.model, &given.network)?),
-            test: judge.evaluate(&given.model, &given.network)?.as_ref().map(Score::from),
-            ..Outcome::default()
-        })
-    }
-
-    fn evaluate(&mut self, step: &Step, evaluate: &Evaluate, given: Given) -> Result<Outcome> {
-        let path = step.data.as_ref().ok_or(Error::Bug { what: "an evaluation without data" })?;
-        let data = self.data.split(path, evaluate.split)?;
-        let loaded = Loaded::new(self.following.backend, &given.model, given.network)?;
-        let evaluation = nn::evaluate(&loaded, &data.data, evaluate.batch_size)
-            .map_err(|error| error.in_file(path))?;
-        Ok(Outcome { test: Some(Score::from(&evaluation)), ..Outcome::default() })
     }
 }

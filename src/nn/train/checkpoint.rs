@@ -5,9 +5,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::fit::{Best, Position, Training};
+use super::fit::{Position, Training};
 use super::running::Running;
 use super::state::LayerState;
+use super::validate::Best;
 use crate::error::{Error, Result, TrainProblem};
 use crate::io::{OutputFile, SafetensorsFile, SafetensorsWriter, TensorSpec};
 use crate::nn::parameters::{LayerParameters, Parameters};

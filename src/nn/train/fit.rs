@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use flate2::Crc;
@@ -12,6 +11,8 @@ use super::options::TrainingOptions;
 use super::pruning::Pruning;
 use super::running::Running;
 use super::state::{State, Task, Teacher};
+use super::validate::Best;
+use super::watch::{Checkpoints, Ended, Progress, Watch};
 use crate::error::{Error, Result, TrainProblem};
 use crate::io::DataSet;
 use crate::nn::network::Network;
@@ -21,8 +22,6 @@ use crate::ops::{Backend, Batch, Dropout, Indices, Metrics, Step, Stream, Submit
 
 /// Steps that are submitted to a GPU at once.
 const STEPS_A_SUBMIT: usize = 16;
-/// Rows that validate at once.
-const VALIDATION_BATCH: usize = 256;
 /// How often whoever watches is told, and with it the metrics are read.
 const INTERVAL: Duration = Duration::from_millis(200);
 
@@ -37,9 +36,9 @@ pub struct Training {
     pub(super) state: State,
     pub(super) data: TrainData,
     batches: Batches,
-    pruning: Option<Pruning>,
+    pub(super) pruning: Option<Pruning>,
     pub(super) teacher: Option<Taught>,
-    x: Values,
+    pub(super) x: Values,
     metrics: Metrics,
     pub(super) position: Position,
     pub(super) running: Running,
@@ -91,63 +90,6 @@ pub(super) struct Position {
     pub step_in_epoch: usize,
     /// Steps that are done in all.
     pub step: u64,
-}
-
-/// The parameters of the epoch with the least validation loss.
-#[derive(Clone, Debug)]
-pub(super) struct Best {
-    pub epoch: u64,
-    pub loss: f64,
-    pub parameters: Parameters,
-}
-
-/// What a watcher is told while training goes on.
-#[derive(Clone, Copy, Debug)]
-pub enum Progress<'a> {
-    /// Some steps are done.
-    Steps {
-        /// The epoch, from 1.
-        epoch: u64,
-        /// Rows of it that were seen.
-        rows: usize,
-        /// Rows that an epoch has.
-        rows_an_epoch: usize,
-        /// Mean loss of the epoch so far.
-        loss: f64,
-        /// Share of the rows so far that were classified right, each before it was learnt from.
-        accuracy: f64,
-        /// Steps that are done, and all steps.
-        steps: (u64, u64),
-    },
-    /// An epoch is done.
-    Epoch(&'a EpochRecord),
-}
-
-/// Is told how far training has come, and may end it.
-pub type Watch<'a> = dyn FnMut(Progress<'_>) -> ControlFlow<()> + Send + 'a;
-
-/// How training ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// After all epochs or steps.
-    Finished,
-    /// Because the validation loss had not improved; this epoch, from 1, was the best, and its
-    /// parameters are back.
-    Early {
-        /// The best epoch.
-        best: u64,
-    },
-    /// Because the watcher asked for it. It can go on.
-    Interrupted,
-}
-
-/// Where checkpoints go.
-#[derive(Clone, Debug)]
-pub struct Checkpoints {
-    /// The file.
-    pub path: PathBuf,
-    /// Written after so many epochs, and where training is interrupted.
-    pub every: u64,
 }
 
 impl Training {
@@ -422,59 +364,9 @@ impl Training {
         self.position.step_in_epoch = 0;
         Ok(record)
     }
-
-    /// Loss and accuracy on the rows that validate, where there are any.
-    fn validate(&mut self) -> Result<Option<Running>> {
-        let rows = self.data.train..self.data.rows;
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        let order: Vec<u32> = rows.clone().map(|row| row as u32).collect();
-        let on_backend = Indices::new(&self.backend, &order)?;
-        let mut metrics = Metrics::new(&self.backend, order.len())?;
-        for first in (0..order.len()).step_by(VALIDATION_BATCH) {
-            let count = VALIDATION_BATCH.min(order.len() - first);
-            let batch = Batch { order: &on_backend, first, rows: count };
-            let ready = self.data.ready(&order, first..first + count)?;
-            let task = task(&self.options, &self.data, self.teacher.as_ref());
-            let Self { state, x, .. } = self;
-            let mut stream = Stream::new(&self.backend);
-            ready.gather(&mut stream, batch, x)?;
-            state.forward(&mut stream, x, |_| Dropout::NONE)?;
-            state.loss(&mut stream, task, batch, &mut metrics)?;
-            stream.finish()?;
-        }
-        let mut sums = Running::default();
-        sums.add(&metrics.read(order.len())?);
-        Ok(Some(sums))
-    }
-
-    /// The best epoch, from 1, where training ends because the validation loss does not improve
-    /// any more; its parameters are then back.
-    fn ends_early(&mut self, record: &EpochRecord) -> Result<Option<u64>> {
-        let patience = self.options.patience;
-        let (Some(patience), Some(loss)) = (patience, record.validation_loss) else {
-            return Ok(None);
-        };
-        // While weights are still being pruned, an epoch is no better for being earlier.
-        if self.pruning.as_ref().is_some_and(|pruning| pruning.goes_on(self.position.step)) {
-            return Ok(None);
-        }
-        if self.best.as_ref().is_none_or(|best| loss < best.loss) {
-            let parameters = self.parameters()?;
-            self.best = Some(Best { epoch: record.epoch, loss, parameters });
-        }
-        match &self.best {
-            Some(best) if record.epoch - best.epoch >= patience => {
-                self.state.set(&self.backend, &best.parameters)?;
-                Ok(Some(best.epoch))
-            }
-            _ => Ok(None),
-        }
-    }
 }
 
-fn task<'a>(
+pub(super) fn task<'a>(
     options: &TrainingOptions,
     data: &'a TrainData,
     teacher: Option<&'a Taught>,

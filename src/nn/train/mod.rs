@@ -8,7 +8,10 @@ mod options;
 mod pruning;
 mod running;
 mod state;
+mod validate;
+mod watch;
 
 pub use choice::OptimizerChoice;
-pub use fit::{Checkpoints, Distillation, Ended, Progress, Training, Watch};
+pub use fit::{Distillation, Training};
 pub use options::{Loss, PruneOptions, TrainingOptions};
+pub use watch::{Checkpoints, Ended, Progress, Watch};
