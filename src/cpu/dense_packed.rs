@@ -28,7 +28,7 @@ pub struct PackedWeights<'a> {
 /// Codes in the order in which the CPU multiplies them: words of sixteen outputs side by side.
 ///
 /// A layer from them is act(X · Wᵀ + b) with W = (code − zero point) · scale, unrounded. Codes are
-/// decoded in registers for one row of inputs, in tiles of [`Panels::BLOCK`] × 16 for more; there
+/// decoded in registers for one row of inputs, in tiles of `Panels::BLOCK` × 16 for more; there
 /// is never a dense copy of the weights.
 #[derive(Debug)]
 pub struct PackedPanels {

@@ -1,6 +1,6 @@
 //! Vector instructions, chosen at run time, in one place.
 //!
-//! A kernel is written once over [`Simd`], sixteen lanes of `f32` or of 32-bit integers, and
+//! A kernel is written once over `Simd`, sixteen lanes of `f32` or of 32-bit integers, and
 //! compiled for every [`Level`]. Integer results are the same on all of them. Float results may
 //! differ in how products are rounded: levels with a fused multiply-add use it.
 

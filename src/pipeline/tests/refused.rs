@@ -24,7 +24,7 @@ fn bad_steps_are_refused_where_they_are_bad() {
         ("do = 'train'\nhidden = []\nmomentum = 0.9", 8, 12, &["momentum", "optimizer sgd"]),
         ("do = 'train'\nhidden = []\nweight-decay = 0.9", 8, 16, &["weight-decay", "adamw"]),
         ("do = 'train'\nhidden = []\nnesterov = true", 8, 12, &["nesterov", "momentum"]),
-        ("do = 'train'\nhidden = []\npatience = 2", 8, 18, &["validation-split"]),
+        ("do = 'train'\nhidden = []\npatience = 2", 8, 12, &["validation-split"]),
         ("do = 'train'\ninit = 'm'\nhidden = []", 8, 1, &["no \"hidden\"", "init"]),
         ("do = 'train'\nhidden = []\nepochs = 1.5", 8, 10, &["epochs: ", "floating point `1.5`"]),
         ("do = 'train'\nhidden = []\ndecay = 'fast'", 8, 9, &["no decay \"fast\"", "cosine"]),
