@@ -31,6 +31,7 @@ pub mod stats;
 mod stream;
 mod table;
 pub mod top_k;
+mod tuning;
 mod values;
 
 pub use activation::Dropout;

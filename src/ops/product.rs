@@ -1,7 +1,7 @@
 //! The kernels of a layer on a GPU: how each is cut to a shape, and which one is the usual choice.
 
 use crate::error::Result;
-use crate::gpu::{Buffer, Kernel, Recorder};
+use crate::gpu::{Buffer, Gpu, Kernel, Recorder};
 use crate::scheme::{Activation, Bits};
 use crate::tensor::FloatType;
 
@@ -91,6 +91,41 @@ impl Variant {
         Self::Vector,
         Self::VectorShort,
     ];
+
+    /// A word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tile32 => "tile-32",
+            Self::Tile64 => "tile-64",
+            Self::Tile64Fine => "tile-64-fine",
+            Self::Tile128 => "tile-128",
+            Self::Split => "split",
+            Self::Direct => "direct",
+            Self::Vector => "vector",
+            Self::VectorShort => "vector-short",
+        }
+    }
+
+    /// The usual choice, then what may be faster on `gpu`: where that is an emulated adapter,
+    /// kernels without workgroup memory, because barriers take seconds to compile there and run
+    /// at a fraction of the speed.
+    pub(super) fn candidates(form: Form, shape: Shape, gpu: &Gpu) -> Vec<Self> {
+        let usual = Self::usual(form, shape, gpu.is_software());
+        let mut candidates = vec![usual];
+        let others: &[Self] = match shape.batch {
+            _ if gpu.is_software() => &Self::ALL,
+            ..=4 => &[Self::Vector, Self::VectorShort],
+            5..=16 => &[Self::Vector, Self::VectorShort, Self::Tile32, Self::Split],
+            _ => &[Self::Tile32, Self::Tile64, Self::Tile64Fine, Self::Tile128, Self::Split],
+        };
+        candidates.extend(others.iter().copied().filter(|other| *other != usual));
+        candidates.retain(|candidate| {
+            let launch = candidate.launch(form, shape);
+            let splits = *candidate != Self::Split || launch.splits > 1;
+            splits && gpu.allows(launch.invocations, launch.workgroup_bytes).is_ok()
+        });
+        candidates
+    }
 
     /// The choice where nothing was measured.
     pub(super) fn usual(form: Form, shape: Shape, software: bool) -> Self {
