@@ -21,6 +21,7 @@ mod run;
 mod sweep;
 mod train;
 mod training;
+mod tune;
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -80,6 +81,7 @@ enum Command {
     Distill(distill::Arguments),
     Devices(devices::Arguments),
     Bench(bench::Arguments),
+    Tune(tune::Arguments),
     Completions(generate::Completions),
     Man(generate::Man),
 }
@@ -137,6 +139,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Command::Distill(arguments) => distill::run(arguments, common),
         Command::Devices(arguments) => devices::run(arguments, common),
         Command::Bench(arguments) => bench::run(arguments, common),
+        Command::Tune(arguments) => tune::run(arguments, common),
         Command::Completions(arguments) => generate::completions(arguments, common),
         Command::Man(arguments) => generate::man(arguments, common),
     }

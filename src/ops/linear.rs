@@ -226,18 +226,28 @@ impl Linear {
         Ok(results)
     }
 
-    /// Measures the kernels that layers of this shape may run, and keeps the choice where the
-    /// device is [tuned](Gpu::tuned): one a chunk of the weights. For layers on a GPU; `followed`
-    /// as in [`Linear::record`].
+    /// Measures the kernels that the layer may run for `batch` rows, whatever is known, and keeps
+    /// the choice where the device is [tuned](Gpu::tuned): for each chunk of the weights whose
+    /// class of shapes is `wanted`. For layers on a GPU; `followed` as in [`Linear::record`].
     ///
     /// # Errors
     /// A device error, or [`Error::Bug`] on a CPU layer.
-    pub fn tune(&self, gpu: &Gpu, batch: usize, followed: bool) -> Result<Vec<Tuned>> {
+    pub fn tune(
+        &self,
+        gpu: &Gpu,
+        batch: usize,
+        followed: bool,
+        mut wanted: impl FnMut(&str) -> bool,
+    ) -> Result<Vec<Tuned>> {
         let stride = if followed { stride(self.outputs) } else { self.outputs };
         // Measuring takes buffers of its own.
         let unused = gpu.recorder().storage(16)?;
         let products = self.products(&unused, &unused, batch, stride)?;
-        products.iter().map(|product| product.tune(gpu)).collect()
+        products
+            .iter()
+            .filter(|product| wanted(&product.class(gpu)))
+            .map(|product| product.tune(gpu))
+            .collect()
     }
 
     /// The products of a forward pass, one a chunk.

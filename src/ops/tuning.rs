@@ -57,7 +57,7 @@ impl Product<'_> {
         };
         let find = |name: &str| candidates.iter().find(|c| c.name() == name).copied();
         let shape = measured_shape(self.shape, gpu.is_software());
-        let class = class(self.form, shape);
+        let class = self.class(gpu);
         let measure = || Ok(self.measure(gpu, shape, &candidates)?.0);
         let kernel = choices.kernel(&class, |name| find(name).is_some(), measure)?;
         Ok(find(&kernel).unwrap_or(usual))
@@ -67,7 +67,7 @@ impl Product<'_> {
     pub fn tune(&self, gpu: &Gpu) -> Result<Tuned> {
         let candidates = self.candidates(gpu);
         let shape = measured_shape(self.shape, gpu.is_software());
-        let class = class(self.form, shape);
+        let class = self.class(gpu);
         let mut times = vec![];
         let mut measure = || {
             let (choice, measured) = self.measure(gpu, shape, &candidates)?;
@@ -81,6 +81,11 @@ impl Product<'_> {
         let usual = candidates[0];
         let chosen = candidates.into_iter().find(|c| c.name() == choice.kernel).unwrap_or(usual);
         Ok(Tuned { class, usual, chosen, times })
+    }
+
+    /// The class of its shape on such a device.
+    pub fn class(&self, gpu: &Gpu) -> String {
+        class(self.form, measured_shape(self.shape, gpu.is_software()))
     }
 
     /// The usual kernel, then the others that are worth a try on such a device.
@@ -106,7 +111,8 @@ impl Product<'_> {
             times.push((*candidate, product.time(gpu, *candidate, best)?));
         }
         let (usual, usual_time) = times[0];
-        let (fastest, time) = times.iter().copied().min_by_key(|(_, time)| *time).unwrap_or(times[0]);
+        let (fastest, time) =
+            times.iter().copied().min_by_key(|(_, time)| *time).unwrap_or(times[0]);
         let worthwhile = time.as_secs_f64() <= usual_time.as_secs_f64() * WORTHWHILE;
         let kernel = if worthwhile { fastest } else { usual }.name().to_owned();
         let seconds = times.iter().map(|(v, time)| (v.name().to_owned(), time.as_secs_f64()));
@@ -143,8 +149,7 @@ impl Product<'_> {
 fn measured_shape(shape: Shape, software: bool) -> Shape {
     let most = if software { MOST_PRODUCTS_SOFTWARE } else { MOST_PRODUCTS };
     let rows = most / (shape.outputs * shape.fours * 4).max(1);
-    // At least what fills the largest tile.
-    Shape { batch: shape.batch.min(rows.max(128)), ..shape }
+    Shape { batch: shape.batch.min(rows.max(if software { 32 } else { 256 })), ..shape }
 }
 
 /// The name of all shapes that share a choice: each extent up to the next power of two.
