@@ -21,3 +21,4 @@ mod output;
 mod report;
 mod same_bytes;
 mod sweep;
+mod tune;
