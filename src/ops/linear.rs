@@ -19,6 +19,9 @@ pub use super::tuning::Tuned;
 /// one dispatch does not take long.
 pub(super) const CHUNK_BYTES: usize = 64 << 20;
 
+/// Inputs of a layer whose products of integers of 8 bits surely fit 32 bits.
+const MOST_INT8_INPUTS: usize = 1 << 16;
+
 /// The weights of a layer as they are.
 #[derive(Clone, Copy, Debug)]
 pub enum LayerWeights<'a> {
@@ -156,8 +159,11 @@ impl Linear {
     /// integers (dynamic quantization of activations). A sum then lies within
     /// `(1/2 + 2⁻¹⁶)·s·Σ|w|` more of the exact one.
     ///
-    /// It is faster on the CPU for packed codes, and done there. Other layers take `f32` inputs
-    /// all the same.
+    /// On a GPU that becomes `(1/2 + 2⁻¹³)·s·Σ|w|`, because division is less exact there.
+    ///
+    /// It is faster on the CPU for packed codes, and done there; on a GPU for packed codes in
+    /// groups of whole words, where it was measured to be faster: on a [tuned](Gpu::tuned) device,
+    /// and on one that is emulated. Other layers take `f32` inputs all the same.
     #[must_use]
     pub fn int8_activations(self, allowed: bool) -> Self {
         Self { int8_activations: allowed, ..self }
@@ -277,6 +283,7 @@ impl Linear {
                 first_output: chunk.first_output,
                 stride,
                 activation: self.activation,
+                int8: self.int8_activations && form.takes_int8() && self.inputs <= MOST_INT8_INPUTS,
                 params: &chunk.params,
             }
         };

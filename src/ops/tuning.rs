@@ -85,13 +85,14 @@ impl Product<'_> {
 
     /// The class of its shape on such a device.
     pub fn class(&self, gpu: &Gpu) -> String {
-        class(self.form, measured_shape(self.shape, gpu.is_software()))
+        let class = class(self.form, measured_shape(self.shape, gpu.is_software()));
+        if self.int8 { format!("{class}, int8 inputs allowed") } else { class }
     }
 
     /// The usual kernel, then the others that are worth a try on such a device.
     fn candidates(&self, gpu: &Gpu) -> Vec<Variant> {
         let shape = measured_shape(self.shape, gpu.is_software());
-        Variant::candidates(self.form, shape, gpu)
+        Variant::candidates(self.form, shape, gpu, self.int8)
     }
 
     fn measure(
