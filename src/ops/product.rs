@@ -27,7 +27,7 @@ pub enum Variant {
     /// 16 invocations for four outputs: the same where rows of weights are short.
     VectorShort,
     /// Registers only, 4 × 8 an invocation, with inputs rounded to 8 bits: for packed codes in
-    /// groups of whole words, where [`super::Linear::int8_activations`] allows it.
+    /// groups of whole words, where [`super::linear::Linear::int8_activations`] allows it.
     Int8,
     /// 64 invocations for four outputs, with inputs rounded to 8 bits.
     Int8Vector,
