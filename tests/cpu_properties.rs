@@ -5,7 +5,8 @@
 mod weights;
 
 use proptest::prelude::*;
-use tensorpress::cpu::{bitmask, dequantize, histogram, prune, prune_nm};
+use tensorpress::cpu::bitmask_codes::KeptCodes;
+use tensorpress::cpu::{bitmask, bitmask_codes, dequantize, histogram, prune, prune_nm};
 use tensorpress::cpu::{pack, quant_params, quantize, stats};
 use tensorpress::scheme::{
     Arithmetic, Cut, NmPattern, QuantParams, QuantScheme, RadixDigit, Range,
@@ -157,6 +158,20 @@ proptest! {
     }
 
     #[test]
+    fn kept_codes_are_those_that_are_not_zero(
+        w in weights(),
+        scheme in quant_schemes(),
+        lead in 0_usize..4,
+    ) {
+        let stats = stats::matrix(w.matrix(), scheme.granularity);
+        let params = quant_params::compute(w.float, &stats, &scheme);
+        let (packed, _) = quantize::packed(w.matrix(), &params, &scheme);
+        let kept = bitmask_codes::encode(&packed, w.rows, w.cols, lead, &params, &scheme);
+        check_kept(&w, &packed, &kept, &params, &scheme)?;
+        prop_assert_eq!(bitmask_codes::decode(&kept, w.cols, &params, &scheme), packed);
+    }
+
+    #[test]
     fn parameters_codes_and_back(w in weights(), scheme in quant_schemes()) {
         let stats = stats::matrix(w.matrix(), scheme.granularity);
         let params = quant_params::compute(w.float, &stats, &scheme);
@@ -187,6 +202,46 @@ proptest! {
         };
         check_codes(&w, &params, &scheme)?;
     }
+}
+
+/// The stream and the mask, one code at a time and bit by bit.
+fn check_kept(
+    w: &Weights,
+    packed: &[u32],
+    kept: &KeptCodes,
+    params: &QuantParams,
+    s: &QuantScheme,
+) -> Result<(), TestCaseError> {
+    let bits = s.bits as usize;
+    let codes = pack::unpack(packed, w.cols, s.bits);
+    let mut stream = vec![0_u32; kept.words.len()];
+    let mut mask = vec![0_u8; w.rows * w.cols.div_ceil(8)];
+    let (mut at, mut offsets) = (kept.lead, vec![]);
+    for row in 0..w.rows {
+        offsets.push((at - kept.lead) as i64);
+        for col in 0..w.cols {
+            let code = codes[row * w.cols + col];
+            let segment = segment_of(row, col, w.cols, s.granularity);
+            if code == params.zero_point.get(segment).copied().unwrap_or(0) {
+                continue;
+            }
+            let unsigned = (i32::from(code) + (1 << (bits - 1))) as u32;
+            stream[at * bits / 32] |= unsigned << (at * bits % 32);
+            mask[row * w.cols.div_ceil(8) + col / 8] |= 1 << (col % 8);
+            at += 1;
+        }
+    }
+    prop_assert_eq!(&kept.words, &stream);
+    prop_assert_eq!(kept.words.len(), (at * bits).div_ceil(32));
+    prop_assert_eq!(&kept.bitmask, &mask);
+    prop_assert_eq!(&bitmask_codes::mask(packed, w.rows, w.cols, params, s), &mask);
+    prop_assert_eq!(&kept.row_offsets, &offsets);
+    prop_assert_eq!(kept.kept(), at - kept.lead);
+    // What is kept is what does not come back as zero.
+    let dense = dequantize::dense(w.float, packed, w.rows, w.cols, params, s);
+    let zeros = (0..codes.len()).filter(|i| w.float.load(&dense, *i) == 0.0).count();
+    prop_assert_eq!(kept.kept(), codes.len() - zeros);
+    Ok(())
 }
 
 fn check_codes(w: &Weights, params: &QuantParams, s: &QuantScheme) -> Result<(), TestCaseError> {

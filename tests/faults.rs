@@ -69,7 +69,7 @@ fn tensors() -> [Vec<Tensor>; 2] {
     [first, second]
 }
 
-fn recipes() -> [(&'static str, Recipe); 5] {
+fn recipes() -> [(&'static str, Recipe); 6] {
     let asymmetric = |granularity| {
         let scheme = QuantScheme { symmetric: false, granularity, ..QuantScheme::w4a16() };
         Recipe::new().force(true).quantize(scheme)
@@ -80,6 +80,10 @@ fn recipes() -> [(&'static str, Recipe); 5] {
         ("zero points", asymmetric(Granularity::Group(8))),
         ("one scale and zero point", asymmetric(Granularity::Tensor)),
         ("bit mask", recipe().sparsity(0.5).format(Format::SparseBitmask)),
+        (
+            "codes behind a mask",
+            asymmetric(Granularity::Channel).sparsity(0.8).format(Format::SparseBitmask),
+        ),
         ("dense", recipe().sparsity(0.5)),
     ]
 }

@@ -80,6 +80,10 @@ fn networks_give_what_their_weights_say() {
         new().quantize(scheme(Bits::Two, Granularity::Group(4))),
         new().quantize(asymmetric(scheme(Bits::Eight, Granularity::Tensor))),
         new().sparsity(0.6).format(Format::SparseBitmask),
+        new()
+            .sparsity(0.9)
+            .quantize(asymmetric(scheme(Bits::Four, Granularity::Channel)))
+            .format(Format::SparseBitmask),
     ];
     for path in trained().into_iter().filter(|path| path.to_string_lossy().contains("n-100-10")) {
         let model = Model::open(&path).expect("a model");

@@ -2,55 +2,77 @@
 
 use serde_json::{Map, Value, json};
 
-use super::plan::{Form, Plan};
+use super::plan::{Form, Plan, Work};
 use crate::scheme::{Granularity, QuantScheme};
 use crate::stored::{is_embedding, module, parts};
 
 /// The model's `quantization_config`; `None` where all weights stay dense.
 pub(super) fn quantization(plan: &Plan, kept_share: Option<f64>) -> Option<Value> {
-    let form = plan.selected().map(|(_, _, work)| work.form).find(|form| *form != Form::Dense)?;
-    let mut config = json!({
-        "quant_method": "compressed-tensors",
-        "version": "0.14.0",
-    });
-    let object = config.as_object_mut()?;
-    if form == Form::Bitmask {
-        let structure = match plan.prune {
-            Some(super::Pruning::Nm(pattern)) => pattern.to_string(),
-            _ => "unstructured".to_owned(),
-        };
-        object.insert("format".into(), "dense".into());
-        object.insert("quantization_status".into(), "compressed".into());
-        object.insert("ignore".into(), json!([]));
-        object.insert("config_groups".into(), json!({}));
-        object.insert(
-            "sparsity_config".into(),
-            json!({
-                "format": "sparse-bitmask",
-                "global_sparsity": kept_share.map(|kept| 1.0 - kept),
-                "sparsity_structure": structure,
-                "targets": ["Linear"],
-                "ignore": ignored(plan),
-            }),
-        );
-    } else {
-        object.insert("format".into(), "pack-quantized".into());
-        object.insert("quantization_status".into(), "compressed".into());
-        object.insert("global_compression_ratio".into(), Value::Null);
-        object.insert("kv_cache_scheme".into(), Value::Null);
-        object.insert("ignore".into(), ignored(plan).into());
-        object.insert("config_groups".into(), groups(plan).into());
+    let forms: Vec<Form> = plan.selected().map(|(_, _, work)| work.form).collect();
+    let any = |form| forms.contains(&form);
+    if any(Form::KeptCodes) {
+        // Named so that no tool takes it for a form that it knows.
+        return Some(json!({
+            "quant_method": "tensorpress",
+            "version": "1",
+            "format": KEPT_CODES,
+            "quantization_status": "compressed",
+            "ignore": modules(plan, |work| work.scheme.is_none()),
+            "config_groups": groups(plan),
+            "sparsity_config": sparsity(plan, KEPT_CODES, kept_share),
+        }));
     }
-    Some(config)
+    if any(Form::Bitmask) {
+        return Some(json!({
+            "quant_method": "compressed-tensors",
+            "version": VERSION,
+            "format": "dense",
+            "quantization_status": "compressed",
+            "ignore": [],
+            "config_groups": {},
+            "sparsity_config": sparsity(plan, "sparse-bitmask", kept_share),
+        }));
+    }
+    any(Form::Packed).then(|| {
+        json!({
+            "quant_method": "compressed-tensors",
+            "version": VERSION,
+            "format": "pack-quantized",
+            "quantization_status": "compressed",
+            "global_compression_ratio": null,
+            "kv_cache_scheme": null,
+            "ignore": modules(plan, |work| work.form == Form::Dense),
+            "config_groups": groups(plan),
+        })
+    })
 }
 
-/// Every module with a two-dimensional weight that is not compressed.
-fn ignored(plan: &Plan) -> Vec<String> {
+/// The version of compressed-tensors whose forms are written.
+const VERSION: &str = "0.14.0";
+
+/// Quantized weights behind a mask: `docs/FORMAT.md`.
+const KEPT_CODES: &str = "sparse-bitmask-quantized";
+
+fn sparsity(plan: &Plan, format: &str, kept_share: Option<f64>) -> Value {
+    let structure = match plan.prune {
+        Some(super::Pruning::Nm(pattern)) => pattern.to_string(),
+        _ => "unstructured".to_owned(),
+    };
+    json!({
+        "format": format,
+        "global_sparsity": kept_share.map(|kept| 1.0 - kept),
+        "sparsity_structure": structure,
+        "targets": ["Linear"],
+        "ignore": modules(plan, |work| work.form == Form::Dense),
+    })
+}
+
+/// Every module with a two-dimensional weight that is not selected, or is `left` as it is.
+fn modules(plan: &Plan, left: impl Fn(&Work) -> bool) -> Vec<String> {
     let left = plan.tensors.iter().filter(|tensor| {
-        let compressed = tensor.work.as_ref().is_some_and(|work| work.form != Form::Dense);
         let name = &tensor.input.name;
         let linear = name.ends_with(".weight") || name.ends_with("/kernel");
-        !compressed && linear && tensor.input.shape.len() == 2
+        linear && tensor.input.shape.len() == 2 && tensor.work.as_ref().is_none_or(&left)
     });
     let mut modules: Vec<String> =
         left.map(|tensor| module(&tensor.input.name).to_owned()).collect();

@@ -5,6 +5,7 @@ mod config;
 mod decompress;
 mod execution;
 mod inspect;
+mod last_pass;
 mod neurons;
 mod output;
 mod pass;

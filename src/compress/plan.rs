@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::Pruning;
 use super::neurons::{Neurons, Slim};
 use super::recipe::{Format, OnIndivisible, Recipe};
+use super::scan::Kept;
 use crate::error::{Result, UsageError};
 use crate::io::{Model, TensorInfo, TensorSpec};
 use crate::nn::Origin;
@@ -54,10 +55,19 @@ pub(super) struct Work {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     Dense,
-    /// Packed, scale, shape and, where asymmetric, zero point, in this order.
+    /// Packed, shape, scale and, where asymmetric, zero point, in this order.
     Packed,
     /// Shape, compressed, bitmask, row offsets, in this order.
     Bitmask,
+    /// Those of [`Form::Bitmask`], bytemask, scale and, where asymmetric, zero point, in this order.
+    KeptCodes,
+}
+
+impl Form {
+    /// Whether what is not zero is counted before it is written.
+    pub(super) fn has_mask(self) -> bool {
+        matches!(self, Self::Bitmask | Self::KeptCodes)
+    }
 }
 
 impl TensorPlan {
@@ -209,7 +219,8 @@ fn plan_weight(
         }
     }
     let form = match (recipe.output_format(), scheme) {
-        (Format::SparseBitmask, _) => Form::Bitmask,
+        (Format::SparseBitmask, None) => Form::Bitmask,
+        (Format::SparseBitmask, Some(_)) => Form::KeptCodes,
         (Format::CompressedTensors, Some(_)) => Form::Packed,
         (Format::Dense | Format::CompressedTensors, _) => Form::Dense,
     };
@@ -223,23 +234,34 @@ fn outputs_of(tensor: &TensorPlan) -> Vec<TensorSpec> {
     let Some(work) = &tensor.work else { return dense() };
     match (work.form, &work.scheme) {
         (Form::Packed, Some(scheme)) => packed_outputs(name, work.weight, scheme),
+        (Form::KeptCodes, Some(scheme)) => {
+            let (all, bytes) = (work.weight.len(), work.weight.rows * work.weight.cols.div_ceil(8));
+            let all = Kept { weights: all as u64, mask_bytes: bytes as u64 };
+            kept_codes_outputs(name, work.weight, scheme, all)
+        }
         (Form::Bitmask, _) => bitmask_outputs(name, work.weight, work.weight.len()),
-        (Form::Dense | Form::Packed, _) => dense(),
+        (Form::Dense | Form::Packed | Form::KeptCodes, _) => dense(),
     }
 }
 
 /// compressed-tensors, pack-quantized.
-fn packed_outputs(name: &str, weight: Weight, scheme: &QuantScheme) -> Vec<TensorSpec> {
-    let Weight { float, rows, cols, .. } = weight;
-    let groups = weight.groups(scheme);
+pub(super) fn packed_outputs(name: &str, weight: Weight, scheme: &QuantScheme) -> Vec<TensorSpec> {
+    let words = scheme.words_per_row(weight.cols);
+    let mut outputs = vec![
+        spec(format!("{name}_packed"), DType::I32, &[weight.rows, words]),
+        spec(format!("{name}_shape"), DType::I64, &[2]),
+    ];
+    outputs.extend(params_outputs(name, weight, scheme));
+    outputs
+}
+
+/// Scale and, where asymmetric, zero point.
+fn params_outputs(name: &str, weight: Weight, scheme: &QuantScheme) -> Vec<TensorSpec> {
+    let (rows, groups) = (weight.rows, weight.groups(scheme));
     let tensor = |suffix, dtype, shape: &[usize]| spec(format!("{name}_{suffix}"), dtype, shape);
     let per_tensor = scheme.granularity == Granularity::Tensor;
     let scale: &[usize] = if per_tensor { &[1] } else { &[rows, groups] };
-    let mut outputs = vec![
-        tensor("packed", DType::I32, &[rows, scheme.words_per_row(cols)]),
-        tensor("scale", float.dtype(), scale),
-        tensor("shape", DType::I64, &[2]),
-    ];
+    let mut outputs = vec![tensor("scale", weight.float.dtype(), scale)];
     if !scheme.symmetric {
         outputs.push(if per_tensor {
             tensor("zero_point", DType::I8, &[1])
@@ -250,14 +272,55 @@ fn packed_outputs(name: &str, weight: Weight, scheme: &QuantScheme) -> Vec<Tenso
     outputs
 }
 
+/// sparse-bitmask-quantized, as `docs/FORMAT.md` describes it.
+pub(super) fn kept_codes_outputs(
+    name: &str,
+    weight: Weight,
+    scheme: &QuantScheme,
+    kept: Kept,
+) -> Vec<TensorSpec> {
+    let Weight { rows, cols, .. } = weight;
+    let words = (kept.weights as usize).div_ceil(scheme.codes_per_word());
+    // The counts of one tensor nearly always fit, and half of the room counts in small ones.
+    let narrow = kept.weights.max(kept.mask_bytes) <= i32::MAX as u64;
+    let offset = if narrow { DType::I32 } else { DType::I64 };
+    let mut outputs = mask_outputs(
+        name,
+        (DType::I32, words),
+        &[kept.mask_bytes as usize],
+        (offset, &[rows + 1, 2]),
+    );
+    let bytemask = [rows, cols.div_ceil(8).div_ceil(8)];
+    outputs.push(spec(format!("{}.bytemask", owner(name)), DType::U8, &bytemask));
+    outputs.extend(params_outputs(name, weight, scheme));
+    outputs
+}
+
 /// compressed-tensors, sparse-bitmask.
 pub(super) fn bitmask_outputs(name: &str, weight: Weight, kept: usize) -> Vec<TensorSpec> {
-    let module = name.strip_suffix(".weight").unwrap_or(name);
-    let tensor = |part, dtype, shape: &[usize]| spec(format!("{module}.{part}"), dtype, shape);
+    let mask = [weight.rows, weight.cols.div_ceil(8)];
+    mask_outputs(name, (weight.float.dtype(), kept), &mask, (DType::I64, &[weight.rows]))
+}
+
+/// What both forms with a mask have.
+fn mask_outputs(
+    name: &str,
+    (compressed, kept): (DType, usize),
+    mask: &[usize],
+    (offset, offsets): (DType, &[usize]),
+) -> Vec<TensorSpec> {
+    let tensor =
+        |part, dtype, shape: &[usize]| spec(format!("{}.{part}", owner(name)), dtype, shape);
     vec![
         tensor("shape", DType::I64, &[2]),
-        tensor("compressed", weight.float.dtype(), &[kept]),
-        tensor("bitmask", DType::U8, &[weight.rows, weight.cols.div_ceil(8)]),
-        tensor("row_offsets", DType::I64, &[weight.rows]),
+        tensor("compressed", compressed, &[kept]),
+        tensor("bitmask", DType::U8, mask),
+        tensor("row_offsets", offset, offsets),
     ]
+}
+
+/// What the parts of a masked weight are named after: the module, or the weight itself where its
+/// name does not tell the module.
+fn owner(name: &str) -> &str {
+    name.strip_suffix(".weight").unwrap_or(name)
 }

@@ -222,14 +222,6 @@ impl Recipe {
                 }
                 .into());
             }
-            (_, Some(_), Some(Format::SparseBitmask)) => {
-                return Err(UsageError::Conflict {
-                    first: "--format sparse-bitmask",
-                    second: "--quantize",
-                    advice: "quantized weights are written as --format compressed-tensors or dense",
-                }
-                .into());
-            }
             _ => {}
         }
         if let Some(share) = self.keep_neurons.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
@@ -325,7 +317,6 @@ mod tests {
             Recipe::new().keep_neurons(0.0),
             Recipe::new().keep_neurons(1.1),
             Recipe::new().keep_neurons(f64::NAN),
-            Recipe::new().quantize(QuantScheme::int8()).format(Format::SparseBitmask),
         ];
         for recipe in bad {
             assert_eq!(recipe.validate().expect_err("contradiction").exit_code(), 2, "{recipe:?}");
@@ -340,6 +331,7 @@ mod tests {
             nm(2, 4),
             nm(31, 32),
             Recipe::new().quantize(QuantScheme::w4a16()).format(Format::Dense),
+            Recipe::new().quantize(QuantScheme::int8()).format(Format::SparseBitmask),
         ];
         for recipe in good {
             recipe.validate().expect("fine");

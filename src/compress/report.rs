@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 
-use super::plan::{Plan, TensorPlan};
+use super::plan::{Form, Plan, TensorPlan, packed_outputs};
 use super::recipe::{Format, Pruning};
 use crate::cpu::slab::ReportSums;
 use crate::error::first_of;
-use crate::stored::Form;
+use crate::io::TensorSpec;
+use crate::stored::{self, Codes};
 
 /// What was done to one tensor.
 #[derive(Clone, Debug, Serialize)]
@@ -85,10 +86,14 @@ pub(super) fn add(total: &mut ReportSums, part: &ReportSums) {
 }
 
 /// How a tensor is stored: its scheme, or "sparse-bitmask" or "dense".
-pub(super) fn form_name(form: &Form) -> String {
+pub(super) fn form_name(form: &stored::Form) -> String {
+    use stored::Form;
     match form {
         Form::Dense(_) => "dense".to_owned(),
-        Form::Codes { scheme, .. } => scheme.to_string(),
+        Form::Codes { scheme, codes: Codes::All(_), .. } => scheme.to_string(),
+        Form::Codes { scheme, codes: Codes::Kept(_), .. } => {
+            format!("{scheme}, {}", Format::SparseBitmask.name())
+        }
         Form::Bitmask { .. } => Format::SparseBitmask.name().to_owned(),
     }
 }
@@ -143,6 +148,17 @@ fn quantized(tensor: &TensorPlan) -> bool {
     tensor.work.as_ref().is_some_and(|work| work.scheme.is_some())
 }
 
+/// Bytes of the quantized weights that are written behind a mask, and of all of their codes.
+fn masked_and_packed(plan: &Plan) -> (u64, u64) {
+    let kept = plan.selected().filter(|(_, _, work)| work.form == Form::KeptCodes);
+    kept.fold((0, 0), |(masked, packed), (_, tensor, work)| {
+        let scheme = work.scheme.as_ref();
+        let all = scheme.map(|s| packed_outputs(&tensor.input.name, work.weight, s));
+        let bytes: u64 = all.iter().flatten().map(TensorSpec::bytes).sum();
+        (masked + tensor.bytes_after(), packed + bytes)
+    })
+}
+
 /// The report of `plan`; `sums` has an entry for each tensor, or is empty for a dry run.
 pub(super) fn report(plan: &Plan, sums: &[ReportSums], device: &str) -> Report {
     let tensors = plan
@@ -194,7 +210,15 @@ impl Report {
                 self.warnings.push(text);
             }
         }
-        if self.bytes_after >= self.bytes_before {
+        let (masked, packed) = masked_and_packed(plan);
+        if masked >= packed && packed > 0 {
+            let text = format!(
+                "too few weights are zero for a mask: the quantized weights take {:.1}% more room \
+                 than all of their codes; prune more, or leave --format sparse-bitmask out",
+                (masked as f64 / packed as f64 - 1.0) * 100.0
+            );
+            self.warnings.push(text);
+        } else if self.bytes_after >= self.bytes_before {
             self.warnings.extend(why_not_smaller(plan).map(str::to_owned));
         }
     }

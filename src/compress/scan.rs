@@ -5,7 +5,10 @@ use super::pass::{Context, Loaded, slabs};
 use super::plan::{Form, Plan, Work};
 use super::recipe::Pruning;
 use super::select_cut;
-use crate::cpu::slab::{Prune, SlabStep};
+use crate::cpu::{
+    self,
+    slab::{Prune, SlabStep},
+};
 use crate::error::Result;
 use crate::ops;
 use crate::scheme::{Cut, Granularity, QuantParams, SegmentStats};
@@ -17,8 +20,37 @@ pub(super) struct TensorScan {
     pub prune: Option<Prune>,
     /// Where one scale serves the whole tensor.
     pub params: Option<QuantParams>,
-    /// Weights kept before each slab and, last, in all, where a bit mask is written.
-    pub kept: Vec<u64>,
+    /// What is kept before each slab and, last, in all, where a bit mask is written.
+    pub kept: Vec<Kept>,
+}
+
+/// What a mask keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Kept {
+    /// Weights, or their codes.
+    pub weights: u64,
+    /// Bytes of the mask that are not 0; counted for codes only.
+    pub mask_bytes: u64,
+}
+
+impl Kept {
+    /// That of the mask `bitmask`.
+    fn by(bitmask: &[u8]) -> Self {
+        let bits = bitmask.iter().map(|byte| u64::from(byte.count_ones())).sum();
+        let bytes = bitmask.iter().filter(|byte| **byte != 0).count() as u64;
+        Self { weights: bits, mask_bytes: bytes }
+    }
+}
+
+impl std::ops::Add for Kept {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            weights: self.weights + other.weights,
+            mask_bytes: self.mask_bytes + other.mask_bytes,
+        }
+    }
 }
 
 impl TensorScan {
@@ -39,8 +71,8 @@ impl TensorScan {
         })
     }
 
-    /// Weights that stay, in all.
-    pub(super) fn kept_in_all(&self) -> u64 {
+    /// What stays, in all.
+    pub(super) fn kept_in_all(&self) -> Kept {
         self.kept.last().copied().unwrap_or_default()
     }
 }
@@ -62,8 +94,7 @@ pub(super) fn bytes_to_read(plan: &Plan) -> u64 {
         Some(Pruning::Sparsity { .. }) => select_cut::passes(plan),
     };
     let each = plan.selected().map(|(_, _, work)| {
-        let passes =
-            pruning + u64::from(whole_tensor(work)) + u64::from(work.form == Form::Bitmask);
+        let passes = pruning + u64::from(whole_tensor(work)) + u64::from(work.form.has_mask());
         passes * work.weight.bytes() as u64
     });
     each.sum()
@@ -150,18 +181,27 @@ fn stats(
     Ok(stats)
 }
 
-/// Weights that stay, where a bit mask is written.
+/// What stays, where a bit mask is written.
 fn count_kept(context: &Context<'_>, plan: &Plan, scans: &mut [TensorScan]) -> Result<()> {
-    let slabs = slabs(plan, |_, work| work.form == Form::Bitmask);
+    let slabs = slabs(plan, |_, work| work.form.has_mask());
     let counts = context.map(plan, &slabs, |loaded| {
-        let step = scans[loaded.slab.tensor].step(loaded, false);
-        let output = ops::slab::run(context.backend, loaded.matrix(), &step)?;
-        Ok(loaded.matrix().len() as u64 - output.sums.zeros)
+        let scan = &scans[loaded.slab.tensor];
+        let matrix = loaded.matrix();
+        let output = ops::slab::run(context.backend, matrix, &scan.step(loaded, false))?;
+        match &loaded.work.scheme {
+            Some(scheme) if loaded.work.form == Form::KeptCodes => {
+                let params = scan.params.as_ref().unwrap_or(&output.params);
+                let (rows, cols) = (matrix.rows, matrix.cols);
+                let mask = cpu::bitmask_codes::mask(&output.packed, rows, cols, params, scheme);
+                Ok(Kept::by(&mask))
+            }
+            _ => Ok(Kept { weights: matrix.len() as u64 - output.sums.zeros, mask_bytes: 0 }),
+        }
     })?;
     for (slab, count) in slabs.iter().zip(counts) {
         let kept = &mut scans[slab.tensor].kept;
         if slab.number == 0 {
-            kept.push(0);
+            kept.push(Kept::default());
         }
         kept.push(kept[slab.number] + count);
     }

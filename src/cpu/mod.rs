@@ -7,6 +7,7 @@
 
 pub mod activation;
 pub mod bitmask;
+pub mod bitmask_codes;
 mod blocks;
 mod convert;
 pub mod dense;

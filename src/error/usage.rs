@@ -165,7 +165,7 @@ fn not_compressed(format: Option<&str>) -> String {
         None => "the model is dense already".to_owned(),
         Some(format) => format!(
             "the model is {format}, and tensorpress reads pack-quantized, int-quantized and \
-             naive-quantized integers and sparse-bitmask"
+             naive-quantized integers, sparse-bitmask and sparse-bitmask-quantized"
         ),
     }
 }

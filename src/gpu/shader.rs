@@ -18,6 +18,7 @@ pub fn sources() -> &'static [(&'static str, &'static str)] {
         "common/random.wgsl",
         "activation.wgsl",
         "bitmask.wgsl",
+        "bitmask_codes.wgsl",
         "dense.wgsl",
         "dense_grad.wgsl",
         "dense_masked.wgsl",

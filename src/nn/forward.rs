@@ -162,7 +162,8 @@ fn load(
     let weight = tensor.weight().ok_or(Error::Bug { what: "a weight that holds no floats" })?;
     let (rows, cols, float) = (weight.rows, weight.cols, weight.float);
     let linear = |weights| Linear::new(backend, weights, bias, layer.activation);
-    if let Some((words, params, scheme)) = tensor.packed(model) {
+    if let Some(packed) = tensor.packed(model) {
+        let (words, params, scheme) = packed.map_err(in_file)?;
         check_finite(
             &format!("{} (scale)", tensor.name),
             FloatType::F32,

@@ -43,13 +43,9 @@ pub fn encode(backend: &Backend, float: FloatType, data: &[u8], cols: usize) -> 
     recorder.download(&compressed, kept_bytes)?;
     let compressed = recorder.run()?.downloads.swap_remove(0);
 
-    let bytes_per_row = cols.div_ceil(8);
     Ok(Bitmask {
         compressed,
-        bitmask: found
-            .chunks_exact(words_per_row)
-            .flat_map(|row| row.iter().flat_map(|w| w.to_le_bytes()).take(bytes_per_row))
-            .collect(),
+        bitmask: mask_bytes(&found, cols),
         row_offsets: offsets.iter().step_by(words_per_row).map(|o| i64::from(*o)).collect(),
     })
 }
@@ -90,30 +86,36 @@ pub fn decode(backend: &Backend, float: FloatType, mask: &Bitmask, cols: usize) 
     }
 }
 
-/// The reference and the kernel trust the counts, so files are not: every row must start where
-/// the mask says.
+/// The reference and the kernel trust the counts, so files are not.
 pub(super) fn check(float: FloatType, mask: &Bitmask, cols: usize) -> Result<()> {
+    let kept = check_mask(&mask.bitmask, &mask.row_offsets, cols)?;
+    if mask.compressed.len() == kept * float.size() {
+        return Ok(());
+    }
+    let (shape, bytes) = (vec![kept], mask.compressed.len() as u64);
+    Err(FormatProblem::ShapeSize { shape, dtype: float.dtype(), bytes }.into())
+}
+
+/// The number of bits in a mask in which every row must start where the bits say.
+pub(super) fn check_mask(bitmask: &[u8], row_offsets: &[i64], cols: usize) -> Result<usize> {
     let bytes_per_row = cols.div_ceil(8);
-    let rows = mask.row_offsets.len();
+    let rows = row_offsets.len();
     let problem = |dtype, bytes: usize| {
         Err(FormatProblem::ShapeSize { shape: vec![rows, cols], dtype, bytes: bytes as u64 }.into())
     };
-    if mask.bitmask.len() != rows * bytes_per_row {
-        return problem(DType::U8, mask.bitmask.len());
+    if bitmask.len() != rows * bytes_per_row {
+        return problem(DType::U8, bitmask.len());
     }
     let mut before = 0_i64;
-    for (row, offset) in mask.row_offsets.iter().enumerate() {
-        let bytes = &mask.bitmask[row * bytes_per_row..][..bytes_per_row];
+    for (row, offset) in row_offsets.iter().enumerate() {
+        let bytes = &bitmask[row * bytes_per_row..][..bytes_per_row];
         let beyond = bytes.last().is_some_and(|b| !cols.is_multiple_of(8) && b >> (cols % 8) != 0);
         if *offset != before || beyond {
             return problem(DType::I64, rows * 8);
         }
         before += bytes.iter().map(|b| i64::from(b.count_ones())).sum::<i64>();
     }
-    if mask.compressed.len() as i64 != before * float.size() as i64 {
-        return problem(float.dtype(), mask.compressed.len());
-    }
-    Ok(())
+    Ok(before as usize)
 }
 
 /// Mask bytes `[rows, ceil(cols / 8)]` as words `[rows, ceil(cols / 32)]`.
@@ -127,6 +129,13 @@ pub(super) fn mask_words(bitmask: &[u8], cols: usize) -> Vec<u32> {
         })
     });
     words.collect()
+}
+
+/// The way back.
+pub(super) fn mask_bytes(words: &[u32], cols: usize) -> Vec<u8> {
+    let rows = words.chunks_exact(cols.div_ceil(32).max(1));
+    let bytes = |row: &[u32]| row.iter().flat_map(|w| w.to_le_bytes()).collect::<Vec<u8>>();
+    rows.flat_map(|row| bytes(row).into_iter().take(cols.div_ceil(8))).collect()
 }
 
 fn gather(gpu: &Gpu, float: FloatType, mask: &Bitmask, cols: usize) -> Result<Vec<u8>> {

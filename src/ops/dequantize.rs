@@ -3,10 +3,10 @@
 use super::quant_params::{self, Recorded};
 use super::{Backend, download, element_words, kernel, quantize, segmentation};
 use crate::cpu;
-use crate::error::{FormatProblem, Result};
+use crate::error::Result;
 use crate::gpu::{Buffer, Recorder};
 use crate::scheme::{QuantParams, QuantScheme};
-use crate::tensor::{DType, FloatType};
+use crate::tensor::FloatType;
 
 /// Records the kernel.
 pub(super) fn record(
@@ -43,7 +43,8 @@ pub(super) fn record(
 ///
 /// # Errors
 /// [`crate::error::UsageError`] where scheme, parameters and shape do not fit,
-/// [`FormatProblem::ShapeSize`] where `words` is not `[rows, words_per_row]`, or a device error.
+/// [`crate::error::FormatProblem::ShapeSize`] where `words` is not `[rows, words_per_row]`, or a
+/// device error.
 pub fn dense(
     backend: &Backend,
     float: FloatType,
@@ -52,15 +53,7 @@ pub fn dense(
     params: &QuantParams,
     scheme: &QuantScheme,
 ) -> Result<Vec<u8>> {
-    quantize::check(rows, cols, params, scheme)?;
-    if words.len() != rows * scheme.words_per_row(cols) {
-        return Err(FormatProblem::ShapeSize {
-            shape: vec![rows, scheme.words_per_row(cols)],
-            dtype: DType::I32,
-            bytes: words.len() as u64 * 4,
-        }
-        .into());
-    }
+    quantize::check_packed(words, (rows, cols), params, scheme)?;
     let gpu = match backend {
         Backend::Cpu => {
             return Ok(cpu::dequantize::dense(float, words, rows, cols, params, scheme));

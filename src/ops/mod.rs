@@ -6,6 +6,7 @@ pub mod activation;
 mod backend;
 mod batch;
 pub mod bitmask;
+pub mod bitmask_codes;
 pub mod dense;
 pub mod dense_grad;
 pub mod dense_masked;

@@ -3,10 +3,10 @@
 use super::quant_params::{self, Recorded};
 use super::{Backend, kernel, segment_count, segmentation, words};
 use crate::cpu;
-use crate::error::{Result, UsageError};
+use crate::error::{FormatProblem, Result, UsageError};
 use crate::gpu::{Buffer, Kernel, Recorder};
 use crate::scheme::{Arithmetic, Granularity, QuantParams, QuantScheme, Range};
-use crate::tensor::{FloatType, Matrix};
+use crate::tensor::{DType, FloatType, Matrix};
 
 /// Packed codes and the number of saturated weights, on the device.
 pub(super) struct Packed {
@@ -82,6 +82,22 @@ pub(super) fn check(
         .into());
     }
     Ok(())
+}
+
+/// [`check`], and that `words` are packed codes `[rows, words_per_row]`.
+pub(super) fn check_packed(
+    words: &[u32],
+    (rows, cols): (usize, usize),
+    params: &QuantParams,
+    scheme: &QuantScheme,
+) -> Result<()> {
+    check(rows, cols, params, scheme)?;
+    let words_per_row = scheme.words_per_row(cols);
+    if words.len() == rows * words_per_row {
+        return Ok(());
+    }
+    let (shape, dtype) = (vec![rows, words_per_row], DType::I32);
+    Err(FormatProblem::ShapeSize { shape, dtype, bytes: words.len() as u64 * 4 }.into())
 }
 
 /// Packed codes `[rows, words_per_row]` and the number of saturated weights: those that lie more

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::config::{self, names_under, quantization_of};
 use super::scheme::{self, Shapes};
 use super::weight::Weight;
-use super::{Form, Part, StoredTensor};
+use super::{Codes, Form, Kept, Part, StoredTensor};
 use crate::error::{Error, FormatProblem, Result};
 use crate::io::{MAX_EMPTY, Model};
 use crate::tensor::{DType, FloatType};
@@ -19,12 +19,13 @@ pub(crate) struct Catalog {
 /// Ends of the names of the parts that describe others.
 const CODES: &str = "_packed";
 const BITMASK: &str = ".bitmask";
+const BYTEMASK: &str = ".bytemask";
 
 impl Catalog {
     /// Reads headers, and the few bytes of the tensors that hold shapes.
     ///
     /// Integers of pack-quantized, int-quantized and naive-quantized models and the masks of
-    /// sparse-bitmask are understood; every other tensor counts as dense.
+    /// sparse-bitmask, also of codes, are understood; every other tensor counts as dense.
     ///
     /// # Errors
     /// [`FormatProblem::Compressed`] where parts are missing or do not fit each other.
@@ -59,8 +60,8 @@ impl Catalog {
             Some(name) => Err(problem(
                 name,
                 "it belongs to a compressed weight of a form that tensorpress does not read; it \
-                 reads pack-quantized, int-quantized and naive-quantized integers and \
-                 sparse-bitmask",
+                 reads pack-quantized, int-quantized and naive-quantized integers, \
+                 sparse-bitmask and sparse-bitmask-quantized",
             )),
             None => Ok(()),
         }
@@ -74,7 +75,7 @@ impl Catalog {
 
 /// Whether a tensor of this name describes a compressed weight.
 fn is_part(name: &str) -> bool {
-    let ends = ["weight_packed", "weight_scale", "weight_global_scale", ".bitmask"];
+    let ends = ["weight_packed", "weight_scale", "weight_global_scale", ".bitmask", ".bytemask"];
     ends.iter().any(|end| name.ends_with(end))
 }
 
@@ -114,6 +115,11 @@ impl<'a> Finder<'a> {
         if let Some(module) = name.strip_suffix(BITMASK) {
             return self.bitmask(module);
         }
+        if let Some(module) = name.strip_suffix(BYTEMASK)
+            && self.part(&format!("{module}{BITMASK}")).is_none()
+        {
+            return Err(incomplete(module));
+        }
         self.plain_codes(name)
     }
 
@@ -135,10 +141,12 @@ impl<'a> Finder<'a> {
         })?;
         let (rows, cols) = self.shape_in(&shape, name)?;
         let zero_point = self.part(&own("zero_point"));
-        let shapes = Shapes { rows, cols, codes: &codes, scale: &scale, zero_point: &zero_point };
+        let shapes =
+            Shapes { rows, cols, codes: Some(&codes), scale: &scale, zero_point: &zero_point };
         let scheme = scheme::of(name, &shapes, self.config.as_ref())?;
         let weight = self.weight(name, &scale, rows, cols)?;
         let parts = ["packed", "shape", "scale", "zero_point"].map(own);
+        let codes = Codes::All(codes);
         let form = Form::Codes { weight, scheme, codes, scale, zero_point };
         Ok(Some((self.tensor(name.to_owned(), weight, form), parts.to_vec())))
     }
@@ -151,10 +159,12 @@ impl<'a> Finder<'a> {
         };
         let &[rows, cols] = &codes.info.shape[..] else { return Ok(None) };
         let zero_point = self.part(&format!("{name}_zero_point"));
-        let shapes = Shapes { rows, cols, codes: &codes, scale: &scale, zero_point: &zero_point };
+        let shapes =
+            Shapes { rows, cols, codes: Some(&codes), scale: &scale, zero_point: &zero_point };
         let scheme = scheme::of(name, &shapes, self.config.as_ref())?;
         let weight = self.weight(name, &scale, rows, cols)?;
         let parts = ["_scale", "_zero_point"].map(|part| format!("{name}{part}"));
+        let codes = Codes::All(codes);
         let form = Form::Codes { weight, scheme, codes, scale, zero_point };
         Ok(Some((self.tensor(name.to_owned(), weight, form), parts.to_vec())))
     }
@@ -164,14 +174,22 @@ impl<'a> Finder<'a> {
     fn bitmask(&self, module: &str) -> Result<Found> {
         let own = |part: &str| format!("{module}.{part}");
         let all = ["compressed", "bitmask", "row_offsets", "shape"].map(own);
+        let bytemask = self.part(&own("bytemask"));
         let [Some(compressed), Some(bitmask), Some(row_offsets), Some(shape)] =
             all.each_ref().map(|name| self.part(name))
         else {
-            return Ok(None);
+            return if bytemask.is_some() { Err(incomplete(module)) } else { Ok(None) };
         };
         let itself = self.odd_names.contains(module) || module.ends_with(".weight");
         let name = if itself { module.to_owned() } else { format!("{module}.weight") };
         let (rows, cols) = self.shape_in(&shape, &name)?;
+        if bytemask.is_some() || compressed.info.dtype == DType::I32 {
+            let bytemask = bytemask.ok_or_else(|| incomplete(module))?;
+            let kept = Kept { compressed, bitmask, bytemask, row_offsets };
+            let mut parts = all.to_vec();
+            parts.push(own("bytemask"));
+            return self.kept_codes(name, kept, (rows, cols), parts);
+        }
         let weight = self.weight(&name, &compressed, rows, cols)?;
         let fits = bitmask.info.dtype == DType::U8
             && bitmask.info.shape == [rows, cols.div_ceil(8)]
@@ -186,6 +204,31 @@ impl<'a> Finder<'a> {
         }
         let form = Form::Bitmask { weight, compressed, bitmask, row_offsets };
         Ok(Some((self.tensor(name, weight, form), all.to_vec())))
+    }
+
+    /// sparse-bitmask-quantized, which `docs/FORMAT.md` describes: the parts of sparse-bitmask with
+    /// codes for weights, `M.bytemask`, `W_scale` and perhaps `W_zero_point`.
+    fn kept_codes(
+        &self,
+        name: String,
+        kept: Kept,
+        (rows, cols): (usize, usize),
+        mut parts: Vec<String>,
+    ) -> Result<Found> {
+        let damaged = "masks, row offsets and shape do not fit each other; the file is damaged, fetch it again";
+        if !kept.fits(rows, cols) {
+            return Err(problem(&name, damaged));
+        }
+        let [scale, zero_point] = ["scale", "zero_point"].map(|part| format!("{name}_{part}"));
+        parts.extend([scale.clone(), zero_point.clone()]);
+        let zero_point = self.part(&zero_point);
+        let scale = self.part(&scale).ok_or_else(|| incomplete(&name))?;
+        let shapes = Shapes { rows, cols, codes: None, scale: &scale, zero_point: &zero_point };
+        let scheme = scheme::of(&name, &shapes, self.config.as_ref())?;
+        let weight = self.weight(&name, &scale, rows, cols)?;
+        let form =
+            Form::Codes { weight, scheme, codes: Codes::Kept(kept.into()), scale, zero_point };
+        Ok(Some((self.tensor(name, weight, form), parts)))
     }
 
     /// The two numbers in a shape tensor.
@@ -230,6 +273,13 @@ impl<'a> Finder<'a> {
         let shape = if transposed { vec![cols, rows] } else { vec![rows, cols] };
         StoredTensor { name, shape, dtype: float.dtype(), form }
     }
+}
+
+fn incomplete(tensor: &str) -> Error {
+    problem(
+        tensor,
+        "some of the tensors that it is made of are missing; the model is incomplete, fetch it again",
+    )
 }
 
 pub(super) fn problem(tensor: &str, reason: &'static str) -> Error {

@@ -2,6 +2,7 @@
 
 mod catalog;
 mod config;
+mod kept;
 mod names;
 mod scheme;
 mod weight;
@@ -11,12 +12,14 @@ use std::ops::Range;
 
 pub(crate) use catalog::Catalog;
 pub(crate) use config::{NAMES, QUANTIZATION, TRANSPOSED, format_of};
+pub(crate) use kept::{Kept, split};
 pub(crate) use names::{is_embedding, is_kernel, module, parts};
 pub(crate) use weight::Weight;
 
 use crate::cpu::bitmask::Bitmask;
+use crate::cpu::bitmask_codes::KeptCodes;
 use crate::cpu::pack;
-use crate::error::{FormatProblem, Result};
+use crate::error::{Error, FormatProblem, Result};
 use crate::io::{Model, TensorInfo};
 use crate::ops::{self, Backend};
 use crate::scheme::{Granularity, QuantParams, QuantScheme};
@@ -42,8 +45,7 @@ pub(crate) enum Form {
     Codes {
         weight: Weight,
         scheme: QuantScheme,
-        /// `[out, words]` I32 in bit streams, or `[out, in]` I8.
-        codes: Part,
+        codes: Codes,
         scale: Part,
         zero_point: Option<Part>,
     },
@@ -54,6 +56,28 @@ pub(crate) enum Form {
         bitmask: Part,
         row_offsets: Part,
     },
+}
+
+/// Packed codes `[out, words]` with what they mean.
+pub(crate) type Packed = (Vec<u32>, QuantParams, QuantScheme);
+
+/// Where the codes of a quantized weight are.
+#[derive(Clone, Debug)]
+pub(crate) enum Codes {
+    /// All of them: `[out, words]` I32 in bit streams, or `[out, in]` I8.
+    All(Part),
+    /// Those that are not their zero point.
+    Kept(Box<Kept>),
+}
+
+impl Codes {
+    fn parts(&self) -> impl Iterator<Item = &Part> {
+        let (all, kept) = match self {
+            Self::All(part) => (Some(part), None),
+            Self::Kept(kept) => (None, Some(kept.parts())),
+        };
+        all.into_iter().chain(kept.into_iter().flatten())
+    }
 }
 
 /// A tensor of a file.
@@ -78,7 +102,8 @@ impl StoredTensor {
     pub(crate) fn shard(&self) -> usize {
         match &self.form {
             Form::Dense(part) => part.shard,
-            Form::Codes { codes, .. } => codes.shard,
+            Form::Codes { codes: Codes::All(part), .. } => part.shard,
+            Form::Codes { codes: Codes::Kept(kept), .. } => kept.compressed.shard,
             Form::Bitmask { compressed, .. } => compressed.shard,
         }
     }
@@ -89,16 +114,16 @@ impl StoredTensor {
     }
 
     fn parts(&self) -> impl Iterator<Item = &Part> {
-        let parts = match &self.form {
-            Form::Dense(part) => [Some(part), None, None],
+        let (codes, parts) = match &self.form {
+            Form::Dense(part) => (None, [Some(part), None, None]),
             Form::Codes { codes, scale, zero_point, .. } => {
-                [Some(codes), Some(scale), zero_point.as_ref()]
+                (Some(codes.parts()), [Some(scale), zero_point.as_ref(), None])
             }
             Form::Bitmask { compressed, bitmask, row_offsets, .. } => {
-                [Some(compressed), Some(bitmask), Some(row_offsets)]
+                (None, [Some(compressed), Some(bitmask), Some(row_offsets)])
             }
         };
-        parts.into_iter().flatten()
+        codes.into_iter().flatten().chain(parts.into_iter().flatten())
     }
 
     /// The bytes of its parts.
@@ -140,27 +165,61 @@ impl StoredTensor {
         match &self.form {
             Form::Dense(part) => Ok(weight.read(&model.shards()[part.shard], &part.info, rows)),
             Form::Codes { scheme, codes, .. } => {
-                let words = codes_of(model, codes, weight, scheme, rows);
                 let params = self.params(model, rows);
-                let shape = (rows.len(), weight.cols);
-                ops::dequantize::dense(backend, weight.float, &words, shape, &params, scheme)
-                    .map(Cow::Owned)
+                let (float, shape) = (weight.float, (rows.len(), weight.cols));
+                let dense = match codes {
+                    Codes::All(part) => {
+                        let words = codes_of(model, part, weight, scheme, rows);
+                        ops::dequantize::dense(backend, float, &words, shape, &params, scheme)
+                    }
+                    Codes::Kept(kept) => {
+                        let kept = self.kept(model, kept, scheme, rows)?;
+                        let cols = weight.cols;
+                        ops::bitmask_codes::dense(backend, float, &kept, cols, &params, scheme)
+                            .map_err(|error| self.misfit(error))
+                    }
+                };
+                dense.map(Cow::Owned)
             }
             Form::Bitmask { .. } => {
                 let mask = self.mask(model, rows)?;
                 ops::bitmask::decode(backend, weight.float, &mask, weight.cols)
                     .map(Cow::Owned)
-                    .map_err(|_| self.problem("the mask does not fit the row offsets; the file is damaged, fetch it again"))
+                    .map_err(|error| self.misfit(error))
             }
         }
     }
 
-    /// Codes, scales and zero points of the whole weight, where it is stored as codes.
-    pub(crate) fn packed(&self, model: &Model) -> Option<(Vec<u32>, QuantParams, QuantScheme)> {
+    /// Codes, scales and zero points of the whole weight, where it is stored as codes. Those that
+    /// were left out are there again: a code that is 0 takes no more room than another.
+    pub(crate) fn packed(&self, model: &Model) -> Option<Result<Packed>> {
         let Form::Codes { weight, scheme, codes, .. } = &self.form else { return None };
         let rows = 0..weight.rows;
-        let words = codes_of(model, codes, weight, scheme, &rows);
-        Some((words, self.params(model, &rows), *scheme))
+        let params = self.params(model, &rows);
+        let words = match codes {
+            Codes::All(part) => Ok(codes_of(model, part, weight, scheme, &rows)),
+            Codes::Kept(kept) => self.kept(model, kept, scheme, &rows).and_then(|kept| {
+                ops::bitmask_codes::decode(&Backend::Cpu, &kept, weight.cols, &params, scheme)
+                    .map_err(|error| self.misfit(error))
+            }),
+        };
+        Some(words.map(|words| (words, params, *scheme)))
+    }
+
+    /// The kept codes of some rows.
+    fn kept(
+        &self,
+        model: &Model,
+        kept: &Kept,
+        scheme: &QuantScheme,
+        rows: &Range<usize>,
+    ) -> Result<KeptCodes> {
+        let weight = self.weight().ok_or(Error::Bug { what: "codes that are of no weight" })?;
+        kept.read(model, &weight, scheme, rows).ok_or_else(|| {
+            self.problem(
+                "masks, row offsets and kept codes do not fit each other; the file is damaged, fetch it again",
+            )
+        })
     }
 
     /// Mask and kept weights of the whole weight, where it is stored so.
@@ -240,14 +299,26 @@ impl StoredTensor {
         };
         match &self.form {
             Form::Dense(part) => weight.release(&model.shards()[part.shard], &part.info, rows),
-            Form::Codes { codes, scale, .. } => [codes, scale].into_iter().for_each(share),
+            Form::Codes { codes, scale, .. } => {
+                codes.parts().chain([scale]).for_each(share);
+            }
             Form::Bitmask { compressed, bitmask, row_offsets, .. } => {
                 [compressed, bitmask, row_offsets].into_iter().for_each(share);
             }
         }
     }
 
-    fn problem(&self, reason: &'static str) -> crate::Error {
+    /// What `error` of an operation on the mask, the offsets and the zero points says about a file.
+    fn misfit(&self, error: Error) -> Error {
+        match error {
+            Error::Data(_) | Error::Usage(_) => self.problem(
+                "the mask does not fit the row offsets or the zero points; the file is damaged, fetch it again",
+            ),
+            other => other,
+        }
+    }
+
+    fn problem(&self, reason: &'static str) -> Error {
         FormatProblem::Compressed { tensor: self.name.clone(), reason }.into()
     }
 }

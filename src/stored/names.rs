@@ -10,7 +10,7 @@ pub(crate) fn is_kernel(name: &str) -> bool {
     parts(name).next_back() == Some("kernel")
 }
 
-/// The module that a weight belongs to, as `quantization_config` names it.
+/// The module that a weight belongs to, as configurations name it.
 pub(crate) fn module(name: &str) -> &str {
     name.strip_suffix(".weight").or_else(|| name.strip_suffix("/kernel")).unwrap_or(name)
 }

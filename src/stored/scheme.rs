@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
+use super::Part;
 use super::catalog::problem;
-use super::{Part, module};
+use super::names::module;
 use crate::error::Result;
 use crate::scheme::{Bits, Granularity, QuantScheme};
 use crate::tensor::DType;
@@ -12,7 +13,8 @@ use crate::tensor::DType;
 pub(super) struct Shapes<'a> {
     pub rows: usize,
     pub cols: usize,
-    pub codes: &'a Part,
+    /// `None` where only some codes are stored, of which the width does not follow.
+    pub codes: Option<&'a Part>,
     pub scale: &'a Part,
     pub zero_point: &'a Option<Part>,
 }
@@ -54,14 +56,16 @@ fn weights_of<'a>(name: &str, config: &'a Value) -> Option<&'a Value> {
 
 fn bits(name: &str, shapes: &Shapes<'_>, group: Option<&Value>) -> Result<Bits> {
     // Codes that are not packed; named as packed ones they could have any shape.
-    if shapes.codes.info.dtype == DType::I8 && shapes.codes.info.shape == [shapes.rows, shapes.cols]
-    {
+    let rows_and_cols = [shapes.rows, shapes.cols];
+    let plain = |codes: &Part| codes.info.dtype == DType::I8 && codes.info.shape == rows_and_cols;
+    if shapes.codes.is_some_and(plain) {
         return Ok(Bits::Eight);
     }
     let fits = |bits: &Bits| {
+        let Some(codes) = shapes.codes else { return true };
         let words = (shapes.cols as u64 * *bits as u64).div_ceil(32);
-        let shape: Vec<u64> = shapes.codes.info.shape.iter().map(|e| *e as u64).collect();
-        shapes.codes.info.dtype == DType::I32 && shape == [shapes.rows as u64, words]
+        let shape: Vec<u64> = codes.info.shape.iter().map(|e| *e as u64).collect();
+        codes.info.dtype == DType::I32 && shape == [shapes.rows as u64, words]
     };
     let said = group.and_then(|weights| weights.get("num_bits")).and_then(Value::as_u64);
     let all = [Bits::Two, Bits::Four, Bits::Eight];
@@ -80,6 +84,10 @@ fn bits(name: &str, shapes: &Shapes<'_>, group: Option<&Value>) -> Result<Bits> 
         (None, None, _) => Err(problem(
             name,
             "its codes do not fit its shape with 2, 4 or 8 bits each; the file is damaged, fetch it again",
+        )),
+        (None, ..) if shapes.codes.is_none() => Err(problem(
+            name,
+            "only codes that are not zero are stored, and there is no quantization_config that says how wide they are",
         )),
         (None, Some(_), Some(_)) => Err(problem(
             name,

@@ -353,6 +353,7 @@ fn weights_that_are_not_finite_pass_when_that_is_asked_for() {
                 "--quantize int4 --granularity tensor --asymmetric",
                 "--sparsity 0.5",
                 "--nm 2:4 --format sparse-bitmask",
+                "--quantize int4 --granularity channel --asymmetric --format sparse-bitmask",
             ] {
                 let more = format!("{arguments} --allow-non-finite --force");
                 finish(&mut compress(&input, &out, &more)).succeeded();
@@ -367,7 +368,7 @@ fn weights_that_are_not_finite_pass_when_that_is_asked_for() {
 #[test]
 fn arguments_that_make_no_sense() {
     let model = || Input::File("m.safetensors", file(&small()));
-    let rows: [(&str, i32, &[&str]); 32] = [
+    let rows: [(&str, i32, &[&str]); 31] = [
         ("--keep-neurons 0", 2, &["--keep-neurons", "above 0"]),
         ("--keep-neurons 1.5", 2, &["--keep-neurons", "1.5", "at most 1"]),
         ("--keep-neurons half", 2, &["--keep-neurons", "'half'"]),
@@ -407,11 +408,6 @@ fn arguments_that_make_no_sense() {
         ("--quantize int8 --threads 0", 2, &["--threads"]),
         ("--quantize int8 --include (fc", 2, &["--include", "\"(fc\"", "unclosed group"]),
         ("--quantize int8 --exclude [", 2, &["--exclude", "\"[\"", "regular expression"]),
-        (
-            "--quantize int8 --format sparse-bitmask",
-            2,
-            &["--format sparse-bitmask", "--quantize", "dense"],
-        ),
         (
             "--sparsity 0.5 --format compressed-tensors",
             2,
@@ -497,6 +493,7 @@ fn a_model_that_is_compressed_already() {
     for (first, format) in [
         ("--quantize int8", "pack-quantized"),
         ("--sparsity 0.5 --format sparse-bitmask", "sparse-bitmask"),
+        ("--quantize int8 --format sparse-bitmask", "sparse-bitmask-quantized"),
     ] {
         let folder = tempfile::tempdir().expect("a folder");
         let single = Input::File("m.safetensors", file(&small())).make(folder.path());

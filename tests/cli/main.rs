@@ -20,5 +20,6 @@ mod networks;
 mod output;
 mod report;
 mod same_bytes;
+mod small_files;
 mod sweep;
 mod tune;

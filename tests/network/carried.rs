@@ -29,6 +29,7 @@ fn recipes() -> Vec<Recipe> {
         Recipe::new().format(Format::SparseBitmask),
         Recipe::new().format(Format::SparseBitmask).sparsity(1.0),
         Recipe::new().format(Format::SparseBitmask).prune(pattern),
+        Recipe::new().format(Format::SparseBitmask).sparsity(0.9).quantize(QuantScheme::int8()),
         Recipe::new().format(Format::Dense).quantize(QuantScheme::int8()),
     ]);
     recipes.into_iter().map(|r| r.on_indivisible(OnIndivisible::Channel).force(true)).collect()

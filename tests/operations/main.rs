@@ -4,6 +4,7 @@
 
 mod activation;
 mod bitmask;
+mod bitmask_codes;
 mod comparator;
 mod dense;
 mod dense_grad;

@@ -21,8 +21,8 @@ use magnitude::{
     stats_cases,
 };
 use quant::{
-    dequantize_case, dequantize_cases, pack_case, pack_cases, quant_params_case,
-    quant_params_cases, quantize_case, quantize_cases,
+    bitmask_codes_case, bitmask_codes_cases, dequantize_case, dequantize_cases, pack_case,
+    pack_cases, quant_params_case, quant_params_cases, quantize_case, quantize_cases,
 };
 use rows::{f32_gaussian, softmax_case, softmax_cases, top_k_case, top_k_cases};
 use training::{
@@ -223,6 +223,16 @@ pub const TABLE: &[Operation] = &[
             let mut data = gaussian(FloatType::F32, n & !4095, 8);
             cpu::prune::apply(FloatType::F32, &mut data, Cut::above(0.674), 0);
             bitmask_case(FloatType::F32, data, 4096, "bench")
+        },
+    },
+    Operation {
+        stem: "bitmask_codes",
+        summary: "int4 codes, group 128, without their zeros and back at 90 %",
+        bound: Bound::Exact,
+        cases: bitmask_codes_cases,
+        bench: |n| {
+            let scheme = scheme(Bits::Four, Granularity::Group(128));
+            bitmask_codes_case((n / 4096, 4096), scheme, 0.9, 0)
         },
     },
     Operation {

@@ -1,9 +1,9 @@
 //! Cases of the operations on codes.
 
-use super::data::{SHAPES, edges, for_all, gaussian, random, schemes, tiny, words_bytes};
+use super::data::{SHAPES, edges, for_all, gaussian, random, scheme, schemes, tiny, words_bytes};
 use super::{Case, Output, Work};
 use crate::cpu;
-use crate::ops::{dequantize, pack, quant_params, quantize};
+use crate::ops::{bitmask_codes, dequantize, pack, quant_params, quantize};
 use crate::scheme::{Bits, Granularity, QuantParams, QuantScheme, SegmentStats};
 use crate::tensor::{FloatType, Matrix};
 
@@ -189,6 +189,78 @@ pub(super) fn pack_cases() -> Vec<Case> {
     for bits in [Bits::Two, Bits::Four, Bits::Eight] {
         for (rows, cols) in SHAPES {
             cases.push(pack_case(rows * cols, cols, bits, "all codes"));
+        }
+    }
+    cases
+}
+
+/// Codes of which about `share` are their zero point.
+pub(super) fn bitmask_codes_case(
+    (rows, cols): (usize, usize),
+    scheme: QuantScheme,
+    share: f64,
+    lead: usize,
+) -> Case {
+    let half = 1_i64 << (scheme.bits as u32 - 1);
+    let any = |seed, i| ((random(seed, i) % (2 * half as u64)) as i64 - half) as i8;
+    let segments = match scheme.granularity {
+        Granularity::Tensor => usize::from(rows > 0),
+        Granularity::Channel => rows,
+        Granularity::Group(size) => rows * cols.div_ceil(size),
+    };
+    let zero_point: Vec<i8> = (0..segments as u64).map(|i| any(21, i)).collect();
+    let zero_of = |row: usize, col: usize| match scheme.granularity {
+        _ if scheme.symmetric => 0,
+        Granularity::Tensor => zero_point[0],
+        Granularity::Channel => zero_point[row],
+        Granularity::Group(size) => zero_point[row * cols.div_ceil(size) + col / size],
+    };
+    let code = |i: usize| match random(22, i as u64) % 1000 < (share * 1000.0) as u64 {
+        true => zero_of(i / cols, i % cols),
+        false => any(23, i as u64),
+    };
+    let codes: Vec<i8> = (0..rows * cols).map(code).collect();
+    let packed = cpu::pack::pack(&codes, cols, scheme.bits);
+    let zero_point = if scheme.symmetric { vec![] } else { zero_point };
+    let params = QuantParams { scale: vec![1.0; segments], zero_point };
+    let kept = cpu::bitmask_codes::encode(&packed, rows, cols, lead, &params, &scheme);
+    let bytes = ((packed.len() + kept.words.len()) * 4 + kept.bitmask.len()) as u64;
+    Case {
+        name: format!("[{rows}, {cols}], {scheme:?}, {share} zeros after {lead} places"),
+        work: Work { read: bytes, written: bytes, ..Work::default() },
+        run: Box::new(move |backend| {
+            let shape = (rows, cols);
+            let kept = bitmask_codes::encode(backend, &packed, shape, lead, &params, &scheme)?;
+            let decoded = bitmask_codes::decode(backend, &kept, cols, &params, &scheme)?;
+            let parts = vec![
+                ("stream", words_bytes(&kept.words)),
+                ("bitmask", kept.bitmask),
+                ("row offsets", bytemuck::cast_slice(&kept.row_offsets).to_vec()),
+                ("decoded", words_bytes(&decoded)),
+            ];
+            Ok(Output { parts })
+        }),
+        reference: None,
+    }
+}
+
+pub(super) fn bitmask_codes_cases() -> Vec<Case> {
+    let mut cases = vec![];
+    for bits in [Bits::Two, Bits::Four, Bits::Eight] {
+        let asymmetric =
+            |granularity| QuantScheme { symmetric: false, ..scheme(bits, granularity) };
+        let schemes = [
+            scheme(bits, Granularity::Channel),
+            asymmetric(Granularity::Tensor),
+            asymmetric(Granularity::Channel),
+            asymmetric(Granularity::Group(5)),
+        ];
+        for (number, scheme) in schemes.into_iter().enumerate() {
+            for (i, shape) in SHAPES.into_iter().enumerate() {
+                let share = [0.0, 0.5, 0.9, 1.0][(i + number) % 4];
+                let lead = (i * 3 + number) % scheme.codes_per_word();
+                cases.push(bitmask_codes_case(shape, scheme, share, lead));
+            }
         }
     }
     cases

@@ -1,7 +1,8 @@
 //! Compressed models read back: decompress, inspect and compare, on real and on broken files.
 
-#[path = "common/files.rs"]
+#[path = "../common/files.rs"]
 mod files;
+mod kept_codes;
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -59,6 +60,10 @@ fn recipes() -> Vec<Recipe> {
         bitmask().sparsity(0.9),
         bitmask().sparsity(1.0),
         bitmask().prune(pattern),
+        bitmask().quantize(QuantScheme::int8()),
+        bitmask().sparsity(0.9).quantize(asymmetric(group)),
+        bitmask().sparsity(0.6).quantize(asymmetric(new(Bits::Two, Granularity::Tensor))),
+        bitmask().sparsity(1.0).quantize(group),
     ]);
     recipes.into_iter().map(|r| r.on_indivisible(OnIndivisible::Channel).force(true)).collect()
 }
