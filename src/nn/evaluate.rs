@@ -114,7 +114,8 @@ pub fn evaluate(loaded: &Loaded, data: &DataSet, batch: usize) -> Result<Evaluat
     let batch = batch.max(1);
     // A batch of a new size compiles shaders, touches memory and may choose kernels: the first and
     // the last, which may be shorter, are computed twice and timed once.
-    let sizes = [batch.min(data.labels.len()), data.labels.len() % batch];
+    let all = data.labels.len();
+    let sizes = if all > batch { [batch, all % batch] } else { [all, 0] };
     for rows in sizes.into_iter().filter(|rows| *rows > 0) {
         loaded.forward(&x[..inputs * rows], Outputs::Logits)?;
     }
