@@ -3,11 +3,12 @@
 use std::num::NonZeroUsize;
 
 use clap::Args;
+use clap::builder::FalseyValueParser;
 
 use super::{Common, output, progress};
 use crate::compress::{Advance, Execution};
 use crate::error::Result;
-use crate::gpu::{DeviceChoice, GpuOptions};
+use crate::gpu::{self, DeviceChoice, GpuOptions};
 use crate::ops::Backend;
 
 #[derive(Clone, Debug, Args)]
@@ -22,6 +23,36 @@ pub(super) struct Device {
     /// Let shaders check bounds and loops: slower, for suspected driver faults
     #[arg(long, help_heading = "Device")]
     checked: bool,
+}
+
+/// The arguments of the commands that run networks.
+#[derive(Clone, Debug, Args)]
+pub(super) struct TunedDevice {
+    #[command(flatten)]
+    device: Device,
+    /// Take the fixed choices of kernels: time none, and neither read nor write the cache
+    ///
+    /// By itself the kernels of a GPU are timed the first time that a class of layers comes, and
+    /// what is fastest is kept in the user's cache folder; `tensorpress tune` does it ahead.
+    #[arg(long, env = "TENSORPRESS_NO_TUNE", value_parser = FalseyValueParser::new())]
+    #[arg(help_heading = "Device")]
+    no_tune: bool,
+}
+
+impl TunedDevice {
+    /// [`Device::open`], with kernels that are chosen by measurement.
+    pub(super) fn open(&self, common: &Common) -> Result<Backend> {
+        self.open_with(common, GpuOptions::default())
+    }
+
+    pub(super) fn open_with(&self, common: &Common, options: GpuOptions) -> Result<Backend> {
+        Ok(match self.device.open_with(common, options)? {
+            Backend::Gpu(gpu) if !self.no_tune => {
+                Backend::Gpu(gpu.tuned(gpu::cache_folder().as_deref()))
+            }
+            backend => backend,
+        })
+    }
 }
 
 /// The arguments of the commands that work a whole model through.

@@ -26,6 +26,7 @@ mod train;
 mod training;
 mod training_progress;
 mod training_report;
+mod tune;
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -86,6 +87,7 @@ enum Command {
     Apply(apply::Arguments),
     Devices(devices::Arguments),
     Bench(bench::Arguments),
+    Tune(tune::Arguments),
     Completions(generate::Completions),
     Man(generate::Man),
 }
@@ -144,6 +146,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Command::Apply(arguments) => apply::run(arguments, common),
         Command::Devices(arguments) => devices::run(arguments, common),
         Command::Bench(arguments) => bench::run(arguments, common),
+        Command::Tune(arguments) => tune::run(arguments, common),
         Command::Completions(arguments) => generate::completions(arguments, common),
         Command::Man(arguments) => generate::man(arguments, common),
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::device::Device;
+use super::device::TunedDevice;
 use super::{Common, output};
 use crate::compress::{Execution, Metadata, decompress};
 use crate::error::Result;
@@ -26,7 +26,7 @@ pub(super) struct NetworkArguments {
     #[arg(value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     batch_size: u64,
     #[command(flatten)]
-    device: Device,
+    device: TunedDevice,
 }
 
 /// Labelled data.

@@ -9,6 +9,7 @@ use super::adapter::{self, DeviceChoice};
 use super::buffers::Pool;
 use super::pipeline::Pipeline;
 use super::recorder::Recorder;
+use super::tuning::{Choices, Identity};
 use crate::error::{DeviceError, Result};
 
 /// How a device is opened.
@@ -30,6 +31,7 @@ pub struct GpuOptions {
 #[derive(Clone, Debug)]
 pub struct Gpu {
     pub(super) inner: Arc<Inner>,
+    pub(super) choices: Option<Arc<Choices>>,
 }
 
 #[derive(Debug)]
@@ -37,6 +39,7 @@ pub(super) struct Inner {
     pub device: wgpu::Device,
     pub queue: wgpu::Queue,
     pub label: String,
+    pub identity: Identity,
     pub software: bool,
     pub options: GpuOptions,
     pub limits: wgpu::Limits,
@@ -114,6 +117,7 @@ impl Gpu {
         }
         let inner = Inner {
             label: adapter::label(&info),
+            identity: Identity::new(&info),
             pool: Pool::default(),
             pipelines: Mutex::default(),
             device,
@@ -124,7 +128,7 @@ impl Gpu {
             faults,
             device_nanos: AtomicU64::new(0),
         };
-        Ok(Some(Self { inner: Arc::new(inner) }))
+        Ok(Some(Self { inner: Arc::new(inner), choices: None }))
     }
 
     /// Adapter, backend and driver.

@@ -12,6 +12,7 @@ mod readback;
 mod recorder;
 mod shader;
 mod timing;
+mod tuning;
 
 pub use adapter::{AdapterDescription, DeviceChoice, list};
 pub use buffers::Buffer;
@@ -21,3 +22,4 @@ pub use pipeline::Kernel;
 pub use readback::{Outcome, Pending};
 pub use recorder::Recorder;
 pub use shader::{ShaderError, expand, sources};
+pub use tuning::{Choice, Choices, cache_folder};

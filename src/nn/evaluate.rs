@@ -112,8 +112,13 @@ pub fn evaluate(loaded: &Loaded, data: &DataSet, batch: usize) -> Result<Evaluat
     data.check_labels(classes)?;
     let x = data.inputs.scaled();
     let batch = batch.max(1);
-    // The first batch compiles shaders and touches memory; it is computed twice and timed once.
-    loaded.forward(&x[..inputs * batch.min(data.labels.len())], Outputs::Logits)?;
+    // A batch of a new size compiles shaders, touches memory and may choose kernels: the first and
+    // the last, which may be shorter, are computed twice and timed once.
+    let all = data.labels.len();
+    let sizes = if all > batch { [batch, all % batch] } else { [all, 0] };
+    for rows in sizes.into_iter().filter(|rows| *rows > 0) {
+        loaded.forward(&x[..inputs * rows], Outputs::Logits)?;
+    }
     let (mut logits, mut times) = (Vec::with_capacity(data.labels.len() * classes), vec![]);
     for x in x.chunks(batch * inputs) {
         let start = Instant::now();

@@ -69,6 +69,11 @@ impl Loaded {
         &self.network
     }
 
+    /// Its layers on that device.
+    pub fn layers(&self) -> &[Linear] {
+        &self.layers
+    }
+
     /// Where it lies.
     pub fn backend(&self) -> &Backend {
         &self.backend

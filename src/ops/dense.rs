@@ -72,6 +72,7 @@ pub(super) fn row_major<'a>(
         first_output: 0,
         stride,
         activation: Activation::Identity,
+        int8: false,
         params: &[],
     }
 }

@@ -13,10 +13,14 @@ use super::product::{Form, Product, Shape};
 use super::{Backend, dense, dense_masked, dense_packed, words};
 
 pub use super::product::{Launch, Variant, launches};
+pub use super::tuning::Tuned;
 
 /// Bytes of weights in one binding, at most: below every adapter's limit, and short enough that
 /// one dispatch does not take long.
 pub(super) const CHUNK_BYTES: usize = 64 << 20;
+
+/// Inputs of a layer whose products of integers of 8 bits surely fit 32 bits.
+const MOST_INT8_INPUTS: usize = 1 << 16;
 
 /// The weights of a layer as they are.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +92,7 @@ pub struct Linear {
 #[derive(Debug)]
 enum Held {
     Cpu { weights: Owned, bias: Option<Vec<f32>> },
-    Gpu { form: Form, chunks: Vec<Chunk>, bias: Buffer, software: bool },
+    Gpu { form: Form, chunks: Vec<Chunk>, bias: Buffer },
 }
 
 /// Weights in memory, in the form in which they came.
@@ -144,7 +148,7 @@ impl Linear {
                 };
                 let zeros = vec![0.0; outputs];
                 let bias = upload(gpu, bytemuck::cast_slice(bias.unwrap_or(&zeros)))?;
-                Held::Gpu { form, chunks, bias, software: gpu.is_software() }
+                Held::Gpu { form, chunks, bias }
             }
         };
         Ok(Self { inputs, outputs, bytes, activation, int8_activations: false, weights: held })
@@ -155,8 +159,11 @@ impl Linear {
     /// integers (dynamic quantization of activations). A sum then lies within
     /// `(1/2 + 2⁻¹⁶)·s·Σ|w|` more of the exact one.
     ///
-    /// It is faster on the CPU for packed codes, and done there. Other layers take `f32` inputs
-    /// all the same.
+    /// On a GPU that becomes `(1/2 + 2⁻¹³)·s·Σ|w|`, because division is less exact there.
+    ///
+    /// It is faster on the CPU for packed codes, and done there; on a GPU for packed codes in
+    /// groups of whole words, where it was measured to be faster: on a [tuned](Gpu::tuned) device,
+    /// and on one that is emulated. Other layers take `f32` inputs all the same.
     #[must_use]
     pub fn int8_activations(self, allowed: bool) -> Self {
         Self { int8_activations: allowed, ..self }
@@ -217,34 +224,70 @@ impl Linear {
         followed: bool,
         variant: Option<Variant>,
     ) -> Result<Buffer> {
-        let Held::Gpu { form, chunks, bias, software } = &self.weights else {
-            return Err(Error::Bug { what: "a layer on the CPU was asked to run on a GPU" });
-        };
         let stride = if followed { stride(self.outputs) } else { self.outputs };
         let results = recorder.storage((batch * stride * 4) as u64)?;
+        for product in self.products(x, &results, batch, stride)? {
+            product.record_best(recorder, variant)?;
+        }
+        Ok(results)
+    }
+
+    /// Measures the kernels that the layer may run for `batch` rows, whatever is known, and keeps
+    /// the choice where the device is [tuned](Gpu::tuned): for each chunk of the weights whose
+    /// class of shapes is `wanted`. For layers on a GPU; `followed` as in [`Linear::record`].
+    ///
+    /// # Errors
+    /// A device error, or [`Error::Bug`] on a CPU layer.
+    pub fn tune(
+        &self,
+        gpu: &Gpu,
+        batch: usize,
+        followed: bool,
+        mut wanted: impl FnMut(&str) -> bool,
+    ) -> Result<Vec<Tuned>> {
+        let stride = if followed { stride(self.outputs) } else { self.outputs };
+        // Measuring takes buffers of its own.
+        let unused = gpu.recorder().storage(16)?;
+        let products = self.products(&unused, &unused, batch, stride)?;
+        products
+            .iter()
+            .filter(|product| wanted(&product.class(gpu)))
+            .map(|product| product.tune(gpu))
+            .collect()
+    }
+
+    /// The products of a forward pass, one a chunk.
+    fn products<'a>(
+        &'a self,
+        x: &'a Buffer,
+        results: &'a Buffer,
+        batch: usize,
+        stride: usize,
+    ) -> Result<Vec<Product<'a>>> {
+        let Held::Gpu { form, chunks, bias } = &self.weights else {
+            return Err(Error::Bug { what: "a layer on the CPU was asked to run on a GPU" });
+        };
         let fours = self.inputs.div_ceil(8) * 2;
-        for (number, chunk) in chunks.iter().enumerate() {
+        let product = |(number, chunk): (usize, &'a Chunk)| {
             let last = number + 1 == chunks.len();
             let padding = if last { stride - self.outputs } else { 0 };
-            let shape = Shape { batch, outputs: chunk.outputs + padding, fours };
-            let product = Product {
+            Product {
                 form: *form,
                 weights: &chunk.buffers,
                 bias,
                 x,
-                results: &results,
-                shape,
+                results,
+                shape: Shape { batch, outputs: chunk.outputs + padding, fours },
                 units: chunk.units,
                 outputs: chunk.outputs,
                 first_output: chunk.first_output,
                 stride,
                 activation: self.activation,
+                int8: self.int8_activations && form.takes_int8() && self.inputs <= MOST_INT8_INPUTS,
                 params: &chunk.params,
-            };
-            let variant = variant.unwrap_or_else(|| Variant::usual(*form, shape, *software));
-            product.record(recorder, variant)?;
-        }
-        Ok(results)
+            }
+        };
+        Ok(chunks.iter().enumerate().map(product).collect())
     }
 
     /// [`Linear::forward`] on either backend, with uploads and downloads.

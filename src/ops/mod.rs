@@ -32,6 +32,7 @@ pub mod stats;
 mod stream;
 mod table;
 pub mod top_k;
+mod tuning;
 mod values;
 
 pub use activation::Dropout;

@@ -1,7 +1,7 @@
 //! The kernels of a layer on a GPU: how each is cut to a shape, and which one is the usual choice.
 
 use crate::error::Result;
-use crate::gpu::{Buffer, Kernel, Recorder};
+use crate::gpu::{Buffer, Gpu, Kernel, Recorder};
 use crate::scheme::{Activation, Bits};
 use crate::tensor::FloatType;
 
@@ -26,6 +26,11 @@ pub enum Variant {
     Vector,
     /// 16 invocations for four outputs: the same where rows of weights are short.
     VectorShort,
+    /// Registers only, 4 × 8 an invocation, with inputs rounded to 8 bits: for packed codes in
+    /// groups of whole words, where [`super::linear::Linear::int8_activations`] allows it.
+    Int8,
+    /// 64 invocations for four outputs, with inputs rounded to 8 bits.
+    Int8Vector,
 }
 
 /// What the weights of a layer are, as far as kernels differ.
@@ -80,7 +85,7 @@ const SPLIT_WORKGROUPS: usize = 128;
 const SPLIT_FOURS: usize = 64;
 
 impl Variant {
-    /// All of them.
+    /// All that take `f32` inputs, which any layer can run.
     pub const ALL: [Self; 8] = [
         Self::Tile32,
         Self::Tile64,
@@ -91,6 +96,57 @@ impl Variant {
         Self::Vector,
         Self::VectorShort,
     ];
+
+    /// A word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tile32 => "tile-32",
+            Self::Tile64 => "tile-64",
+            Self::Tile64Fine => "tile-64-fine",
+            Self::Tile128 => "tile-128",
+            Self::Split => "split",
+            Self::Direct => "direct",
+            Self::Vector => "vector",
+            Self::VectorShort => "vector-short",
+            Self::Int8 => "int8",
+            Self::Int8Vector => "int8-vector",
+        }
+    }
+
+    /// The usual choice, then what may be faster on `gpu`. On an emulated adapter nothing came
+    /// near [`Variant::Direct`] but for few rows: tiles in workgroup memory took twice its time
+    /// and more, and seconds to compile.
+    ///
+    /// With inputs that may be rounded there are two kernels more.
+    pub(super) fn candidates(form: Form, shape: Shape, gpu: &Gpu, int8: bool) -> Vec<Self> {
+        let usual = match Self::usual(form, shape, gpu.is_software()) {
+            // Measured on llvmpipe: mostly 1.1 to 3 times as fast from 1024 × 1024 on, no faster at
+            // 784 × 100.
+            Self::Direct if int8 && shape.outputs * shape.fours >= 1 << 18 => Self::Int8,
+            usual => usual,
+        };
+        let mut candidates = vec![usual];
+        let others: &[Self] = match shape.batch {
+            ..=16 if gpu.is_software() => &[Self::Vector, Self::VectorShort],
+            _ if gpu.is_software() => &[],
+            ..=4 => &[Self::Vector, Self::VectorShort],
+            5..=16 => &[Self::Vector, Self::VectorShort, Self::Tile32, Self::Split],
+            _ => &[Self::Tile32, Self::Tile64, Self::Tile64Fine, Self::Tile128, Self::Split],
+        };
+        let rounded: &[Self] = match int8 {
+            false => &[],
+            true if gpu.is_software() => &[Self::Direct, Self::Int8],
+            true => &[Self::Int8, Self::Int8Vector],
+        };
+        let others = others.iter().chain(rounded).copied();
+        candidates.extend(others.filter(|other| *other != usual));
+        candidates.retain(|candidate| {
+            let launch = candidate.launch(form, shape);
+            let splits = *candidate != Self::Split || launch.splits > 1;
+            splits && gpu.allows(launch.invocations, launch.workgroup_bytes).is_ok()
+        });
+        candidates
+    }
 
     /// The choice where nothing was measured.
     pub(super) fn usual(form: Form, shape: Shape, software: bool) -> Self {
@@ -143,10 +199,17 @@ impl Variant {
                 let workgroups = batch.div_ceil(vectors) * groups;
                 (vector, vec![("SHARE", share), ("VECTORS", vectors)], workgroups)
             }
+            Self::Int8 => {
+                let rows = if batch <= 2 { 1 } else { 4 };
+                let workgroups = batch.div_ceil(rows) * outputs.div_ceil(128);
+                ("dense_packed_int8", vec![("ROWS", rows)], workgroups)
+            }
+            Self::Int8Vector => ("dense_packed_int8_vector", vec![], batch * outputs.div_ceil(4)),
         };
         let (invocations, workgroup_bytes) = match sizes[..] {
             [(_, tile), (_, side), (_, depth)] => ((tile / side).pow(2), 2 * 4 * tile * depth),
             [("SHARE", _), (_, vectors)] => (64, 64 * 16 * vectors),
+            [] => (64, 64 * 16),
             _ => (16, 0),
         };
         let mut constants = form.constants();
@@ -161,6 +224,20 @@ impl Variant {
             splits,
             split_fours,
         }
+    }
+}
+
+/// Rounds the inputs for the kernels that take them so: a row a workgroup.
+fn rounding(form: Form, shape: Shape) -> Launch {
+    Launch {
+        file: form.file(),
+        entry: "dense_packed_round",
+        constants: form.constants(),
+        invocations: 64,
+        workgroup_bytes: 4,
+        workgroups: shape.batch as u64,
+        splits: 1,
+        split_fours: shape.fours,
     }
 }
 
@@ -179,7 +256,14 @@ pub fn launches() -> Vec<Launch> {
     });
     let mut launches: Vec<Launch> = vec![];
     for form in forms {
-        for launch in Variant::ALL.iter().flat_map(|v| shapes.map(|shape| v.launch(form, shape))) {
+        let mut variants = Variant::ALL.to_vec();
+        let mut cuts = vec![];
+        if form.takes_int8() {
+            variants.extend([Variant::Int8, Variant::Int8Vector]);
+            cuts.push(rounding(form, shapes[0]));
+        }
+        cuts.extend(variants.iter().flat_map(|v| shapes.map(|shape| v.launch(form, shape))));
+        for launch in cuts {
             let same = |other: &Launch| {
                 (other.entry, &other.constants) == (launch.entry, &launch.constants)
             };
@@ -218,6 +302,11 @@ impl Form {
         }
     }
 
+    /// Whether there are kernels for inputs of 8 bits.
+    pub fn takes_int8(self) -> bool {
+        matches!(self, Self::Packed { uneven: false, .. })
+    }
+
     fn constants(self) -> Vec<(&'static str, f64)> {
         match self {
             Self::RowMajor => vec![("DTYPE", 0.0), ("ROW_MAJOR", 1.0)],
@@ -250,20 +339,33 @@ pub(super) struct Product<'a> {
     /// Floats between rows of the results.
     pub stride: usize,
     pub activation: Activation,
+    /// Whether inputs may be rounded to 8 bits.
+    pub int8: bool,
     /// Parameters of the form, after the common ones.
     pub params: &'a [(&'static str, u32)],
 }
 
 impl Product<'_> {
-    /// Records it in a given variant.
+    /// Records it in a given variant. Where inputs must not be rounded and the variant does that,
+    /// it is the usual one instead.
     pub fn record(&self, recorder: &mut Recorder, variant: Variant) -> Result<()> {
+        let variant = match variant {
+            Variant::Int8 | Variant::Int8Vector if !self.int8 => {
+                Variant::usual(self.form, self.shape, recorder.gpu().is_software())
+            }
+            variant => variant,
+        };
         let launch = variant.launch(self.form, self.shape);
         let Launch { file, entry, ref constants, workgroups, splits, .. } = launch;
         recorder.gpu().allows(launch.invocations, launch.workgroup_bytes)?;
         let kernel = Kernel { file, entry, constants, estimates: false };
         let mut params = self.common(&launch);
+        let rounded = match variant {
+            Variant::Int8 | Variant::Int8Vector => Some(self.round(recorder, &params)?),
+            _ => None,
+        };
         let mut bindings: Vec<&Buffer> = self.weights.iter().collect();
-        bindings.extend([self.bias, self.x]);
+        bindings.extend([self.bias, rounded.as_ref().unwrap_or(self.x)]);
         if splits == 1 {
             params.extend(self.params);
             bindings.push(self.results);
@@ -277,6 +379,19 @@ impl Product<'_> {
         recorder.dispatch(&kernel, &bindings, &params, workgroups, 1)?;
         let bindings = [(1, self.bias), (2, &parts), (3, self.results), (4, &reduce_params)];
         recorder.dispatch_at(&REDUCE, &bindings, count as u64, 256)
+    }
+
+    /// Records what makes X into rows of words of four integers, and a scale at the end of each.
+    fn round(&self, recorder: &mut Recorder, common: &[(&'static str, u32)]) -> Result<Buffer> {
+        let Launch { file, entry, constants, workgroups, .. } = rounding(self.form, self.shape);
+        let kernel = Kernel { file, entry, constants: &constants, estimates: false };
+        let words = self.units * self.form.unit_inputs() / 4 + 1;
+        let rounded = recorder.storage((self.shape.batch * words * 4) as u64)?;
+        let params = [common, self.params].concat();
+        let params = recorder.params(&kernel, &params)?;
+        let bindings = [(4, self.x), (5, &rounded), (6, &params)];
+        recorder.dispatch_at(&kernel, &bindings, workgroups, 1)?;
+        Ok(rounded)
     }
 
     fn common(&self, launch: &Launch) -> Vec<(&'static str, u32)> {

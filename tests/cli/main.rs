@@ -24,3 +24,4 @@ mod same_bytes;
 mod small_files;
 mod sweep;
 mod training;
+mod tune;

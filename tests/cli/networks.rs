@@ -95,11 +95,15 @@ fn inputs_of_every_kind_give_the_same() {
     assert_refused("npy", &folder.run(&inputs[0], "--name x"), 65, &["without a name"]);
     // A picture that was stored alone, and batches of any size.
     let alone = folder.write("j.npy", &npy(1, "|u1", false, "(8, 8)", &pixels[..64]));
-    assert_eq!(outputs(folder.run(&alone, "")), expected[..1]);
+    let one = outputs(folder.run(&alone, ""));
+    assert_eq!(one.len(), 1);
+    // A row alone is summed in another order than rows of a batch.
+    let near = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6);
+    assert!(near(&one[0], &expected[0]), "{one:?}");
     for size in [1, 2, 1000] {
         let more = format!("--batch-size {size}");
         for (a, b) in outputs(folder.run(&inputs[0], &more)).iter().zip(&expected) {
-            assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6));
+            assert!(near(a, b));
         }
     }
 }

@@ -36,6 +36,8 @@ impl Ran {
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tensorpress"));
     command.env_remove("TENSORPRESS_DEVICE").env_remove("RUST_LOG");
+    // Nothing is timed, and nothing is written to the user's cache.
+    command.env("TENSORPRESS_NO_TUNE", "1");
     command.stdin(Stdio::null());
     command
 }

@@ -1,6 +1,8 @@
 //! Layers against values worked out by hand.
 
-use super::{both, f32_bytes};
+use super::{both, f32_bytes, gpu};
+use tensorpress::gpu::GpuOptions;
+use tensorpress::ops::Backend;
 use tensorpress::ops::dense::{dense, dense_with};
 use tensorpress::ops::linear::Variant;
 use tensorpress::scheme::Activation;
@@ -58,4 +60,40 @@ fn shapes_that_do_not_fit_are_refused() {
         assert_eq!(run(&[1.0; 3], Some(&[1.0; 3])), Err(65), "another bias");
         assert_eq!(run(&[], None), Ok(vec![]), "no rows");
     }
+}
+
+/// The kernel that a device takes is the one that its cache names.
+#[test]
+fn a_choice_is_measured_kept_and_obeyed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Backend::Gpu(plain) = gpu(GpuOptions::default()) else { panic!("the CPU") };
+    let (x, data) = (vec![0.5; 3 * 72], f32_bytes(&vec![0.25; 40 * 72]));
+    let run = || {
+        let tuned = plain.tuned(Some(folder.path()));
+        let backend = Backend::Gpu(tuned.clone());
+        let (w, none) = (weights(40, 72, &data), Activation::Identity);
+        assert_eq!(dense(&backend, &x, w, None, none).expect("runs"), [9.0; 3 * 40]);
+        tuned
+    };
+    let choices = |tuned: &tensorpress::gpu::Gpu| tuned.choices().expect("tuned").known();
+    let first = run();
+    let measured = choices(&first);
+    assert_eq!(measured.len(), 1, "{measured:?}");
+    let (class, choice) = measured.first_key_value().expect("one");
+    assert_eq!(class, "f32 weights, batch 4, 128 -> 64");
+    assert!(choice.seconds.len() > 1 && choice.seconds.contains_key(&choice.kernel), "{choice:?}");
+    assert_eq!(choices(&run()), measured, "it was measured again");
+
+    // Another kernel that there is stays; one that there is not is measured.
+    let file = first.choices().and_then(|choices| choices.file()).expect("a file").to_owned();
+    let text = std::fs::read_to_string(&file).expect("kept");
+    let own = format!("\"kernel\": \"{}\"", choice.kernel);
+    let other = choice.seconds.keys().find(|k| **k != choice.kernel).expect("two");
+    for (name, stays) in [(other.as_str(), true), ("of another version", false)] {
+        let changed = text.replace(&own, &format!("\"kernel\": \"{name}\""));
+        std::fs::write(&file, changed).expect("writes");
+        let kernel = choices(&run())[class].kernel.clone();
+        assert_eq!(kernel == name, stays, "{kernel}");
+    }
+    assert!(plain.choices().is_none(), "a handle of its own");
 }

@@ -3,11 +3,13 @@
 mod network;
 mod operations;
 
+pub(super) use network::BATCHES;
+
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
-use super::device::Device;
+use super::device::TunedDevice;
 use super::{Common, output};
 use crate::error::Result;
 use crate::gpu::GpuOptions;
@@ -43,10 +45,10 @@ pub(super) struct Arguments {
     model: Option<PathBuf>,
     /// Rows that the network computes at once, comma separated
     #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "model")]
-    #[arg(default_values_t = network::BATCHES, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    #[arg(default_values_t = BATCHES, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     batches: Vec<u32>,
     #[command(flatten)]
-    device: Device,
+    device: TunedDevice,
 }
 
 fn parse_size(text: &str) -> std::result::Result<usize, String> {

@@ -16,7 +16,7 @@ use crate::ops::Backend;
 use crate::scheme::QuantScheme;
 
 /// From one row to what fills any device.
-pub(super) const BATCHES: [u32; 7] = [1, 4, 16, 64, 256, 1024, 4096];
+pub(in crate::cli) const BATCHES: [u32; 7] = [1, 4, 16, 64, 256, 1024, 4096];
 
 /// Share of the weights that the pruned form has lost.
 const SPARSITY: f64 = 0.5;
