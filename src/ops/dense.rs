@@ -2,7 +2,8 @@
 
 use super::Backend;
 use super::linear::{self, Chunk, LayerWeights, Linear, Variant};
-use super::product::{Form, Product, Shape};
+use super::product::Product;
+use super::variant::{Form, Shape};
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Recorder};
 use crate::scheme::Activation;

@@ -1,7 +1,7 @@
 //! A dense layer straight from a bit mask and the weights that are not zero.
 
 use super::linear::{self, Chunk, LayerWeights, Linear, Variant};
-use super::product::Form;
+use super::variant::Form;
 use super::{Backend, bitmask};
 use crate::error::Result;
 use crate::gpu::Gpu;

@@ -1,7 +1,7 @@
 //! A dense layer straight from packed codes.
 
 use super::linear::{self, Chunk, LayerWeights, Linear, Variant};
-use super::product::Form;
+use super::variant::Form;
 use super::{Backend, quantize, segmentation};
 use crate::error::{FormatProblem, Result};
 use crate::gpu::Gpu;

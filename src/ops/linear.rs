@@ -9,11 +9,12 @@ use crate::gpu::{Buffer, Gpu, Recorder};
 use crate::scheme::Activation;
 use crate::tensor::{DType, Matrix};
 
-use super::product::{Form, Product, Shape};
+use super::product::Product;
+use super::variant::{Form, Shape};
 use super::{Backend, dense, dense_masked, dense_packed, words};
 
-pub use super::product::{Launch, Variant, launches};
 pub use super::tuning::Tuned;
+pub use super::variant::{Launch, Variant, launches};
 
 /// Bytes of weights in one binding, at most: below every adapter's limit, and short enough that
 /// one dispatch does not take long.

@@ -34,6 +34,7 @@ mod table;
 pub mod top_k;
 mod tuning;
 mod values;
+mod variant;
 
 pub use activation::Dropout;
 pub use backend::Backend;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::product::{Form, Product, Shape, Variant};
+use super::product::Product;
+use super::variant::{Form, Shape, Variant};
 use crate::error::Result;
 use crate::gpu::{Choice, Gpu, Recorder};
 use crate::tensor::FloatType;

@@ -12,8 +12,11 @@ mod files;
 mod raw;
 
 mod apply;
+mod bad_arguments;
 mod bad_input;
+mod bad_networks;
 mod bad_output;
+mod carried;
 mod config;
 mod described;
 mod faults;

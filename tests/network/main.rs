@@ -7,6 +7,7 @@ mod built;
 mod carried;
 mod described;
 mod inferred;
+mod not_slimmed;
 mod slimmed;
 
 use std::path::Path;

@@ -150,19 +150,17 @@ impl Level {
 
     /// All that this processor has, the best last.
     pub fn available() -> Vec<Self> {
-        #[allow(unused_mut, reason = "other processors have nothing to add")]
-        let mut levels = vec![Self::PORTABLE];
         #[cfg(target_arch = "x86_64")]
-        {
-            let found = [
-                (Set::Avx2, x86::has_avx2()),
-                (Set::AvxVnni, x86::has_avx_vnni()),
-                (Set::Avx512, x86::has_avx512()),
-                (Set::Avx512Vnni, x86::has_avx512_vnni()),
-            ];
-            levels.extend(found.into_iter().filter(|(_, has)| *has).map(|(set, _)| Self(set)));
-        }
-        levels
+        let found = vec![
+            (Set::Avx2, x86::has_avx2()),
+            (Set::AvxVnni, x86::has_avx_vnni()),
+            (Set::Avx512, x86::has_avx512()),
+            (Set::Avx512Vnni, x86::has_avx512_vnni()),
+        ];
+        #[cfg(not(target_arch = "x86_64"))]
+        let found: Vec<(Set, bool)> = vec![];
+        let found = found.into_iter().filter(|(_, has)| *has).map(|(set, _)| Self(set));
+        [Self::PORTABLE].into_iter().chain(found).collect()
     }
 
     /// The best that this processor has.
