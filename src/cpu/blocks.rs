@@ -124,8 +124,9 @@ pub(super) fn share(threads: usize, parts: usize, part: &(impl Fn(usize) + Sync 
 }
 
 impl Finish<'_> {
+    /// The bias and the activation of some columns of a row.
     #[inline]
-    fn apply(&self, values: &mut [f32], columns: Range<usize>) {
+    pub fn apply(&self, values: &mut [f32], columns: Range<usize>) {
         if let Some(bias) = self.bias {
             values.iter_mut().zip(&bias[columns]).for_each(|(value, bias)| *value += bias);
         }

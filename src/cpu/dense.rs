@@ -5,9 +5,9 @@ use std::ops::Range;
 use bytemuck::Pod;
 
 use super::blocks::Finish;
-use super::convert;
 use super::product::{self, Panels, fill_panels, multiply, prefetch, room, total};
 use super::simd::{Floats, Halves, LANES, Level, Simd};
+use super::{convert, dense_grad};
 use crate::scheme::Activation;
 use crate::tensor::{FloatType, Matrix};
 
@@ -21,7 +21,16 @@ pub fn dense(
     out: &mut [f32],
 ) {
     let finish = Finish { bias, activation, level: Level::best() };
-    product::run(&weights, x, finish, out);
+    // Data of a mapped file lies at any address, and gemm wants aligned floats. To transpose rows
+    // for one use, as panels do, takes longer than a small product: training does little else.
+    let floats = (weights.float == FloatType::F32).then(|| bytemuck::try_cast_slice(weights.data));
+    let Some(Ok(floats)) = floats else { return product::run(&weights, x, finish, out) };
+    if out.is_empty() {
+        return;
+    }
+    let (batch, outputs, inputs) = (out.len() / weights.rows, weights.rows, weights.cols);
+    dense_grad::product((batch, outputs, inputs), (x, inputs, 1), (floats, 1, inputs), out);
+    out.chunks_exact_mut(outputs).for_each(|row| finish.apply(row, 0..outputs));
 }
 
 /// Weights in the order in which the CPU multiplies them: sixteen outputs side by side.

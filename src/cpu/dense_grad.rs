@@ -41,7 +41,7 @@ type Strided<'a> = (&'a [f32], usize, usize);
 /// gemm adds the terms of an element in an order that depends on the three sizes and the caches of
 /// the machine alone: threads share out whole tiles of the result, never the terms. It is always
 /// called with the whole product, so the bytes do not depend on the number of threads.
-fn product(
+pub(super) fn product(
     (rows, cols, terms): (usize, usize, usize),
     (left, left_row, left_column): Strided<'_>,
     (right, right_row, right_column): Strided<'_>,
