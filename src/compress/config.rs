@@ -50,7 +50,7 @@ pub(super) fn quantization(plan: &Plan, kept_share: Option<f64>) -> Option<Value
 /// The version of compressed-tensors whose forms are written.
 const VERSION: &str = "0.14.0";
 
-/// Quantized weights behind a mask: `docs/FORMAT.md`.
+/// Quantized weights behind a mask: `FORMAT.md`.
 const KEPT_CODES: &str = "sparse-bitmask-quantized";
 
 fn sparsity(plan: &Plan, format: &str, kept_share: Option<f64>) -> Value {

@@ -256,7 +256,7 @@ fn params_outputs(name: &str, weight: Weight, scheme: &QuantScheme) -> Vec<Tenso
     outputs
 }
 
-/// sparse-bitmask-quantized, as `docs/FORMAT.md` describes it.
+/// sparse-bitmask-quantized, as `FORMAT.md` describes it.
 pub(super) fn kept_codes_outputs(
     name: &str,
     weight: Weight,

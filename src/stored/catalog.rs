@@ -206,7 +206,7 @@ impl<'a> Finder<'a> {
         Ok(Some((self.tensor(name, weight, form), all.to_vec())))
     }
 
-    /// sparse-bitmask-quantized, which `docs/FORMAT.md` describes: the parts of sparse-bitmask with
+    /// sparse-bitmask-quantized, which `FORMAT.md` describes: the parts of sparse-bitmask with
     /// codes for weights, `M.bytemask`, `W_scale` and perhaps `W_zero_point`.
     fn kept_codes(
         &self,

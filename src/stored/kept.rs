@@ -1,4 +1,4 @@
-//! Codes without those that mean zero, as `docs/FORMAT.md` describes them on disk: the mask is
+//! Codes without those that mean zero, as `FORMAT.md` describes them on disk: the mask is
 //! stored without its bytes that are 0, behind a second mask that says which those are.
 
 use std::ops::Range;

@@ -19,6 +19,7 @@ mod bad_output;
 mod carried;
 mod config;
 mod described;
+mod documents;
 mod faults;
 mod networks;
 mod output;

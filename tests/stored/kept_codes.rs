@@ -1,4 +1,4 @@
-//! Pruned and quantized weights as docs/FORMAT.md describes them: bytes by hand, a naive reader,
+//! Pruned and quantized weights as FORMAT.md describes them: bytes by hand, a naive reader,
 //! and damage.
 
 use std::path::Path;
@@ -39,7 +39,7 @@ fn dense_by_hand() -> Tensor {
     floats("fc.weight", &[2, 20], &values)
 }
 
-/// The example of docs/FORMAT.md.
+/// The example of FORMAT.md.
 pub fn by_hand() -> Vec<Tensor> {
     vec![
         tensor("fc.shape", DType::I64, &[2], &i64s(&[2, 20])),
