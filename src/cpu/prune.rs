@@ -39,30 +39,32 @@ fn first_f16_from(key: u32) -> u32 {
     u32::from(low)
 }
 
+/// Elements that are handled at once.
+const LANES: usize = 32;
+
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 fn keep_from_32(data: &mut [u8], key: u32) {
-    for b in data.chunks_exact_mut(4) {
-        let bits = u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-        let kept = if bits & KEY_MASK >= key { bits } else { 0 };
-        b.copy_from_slice(&kept.to_le_bytes());
+    let keep = |bits: u32| if u32::from_le(bits) & KEY_MASK >= key { bits } else { 0 };
+    let (chunks, rest) = data.as_chunks_mut::<{ 4 * LANES }>();
+    for chunk in chunks {
+        *chunk = bytemuck::cast(bytemuck::cast::<_, [u32; LANES]>(*chunk).map(keep));
+    }
+    for b in rest.as_chunks_mut().0 {
+        *b = keep(u32::from_ne_bytes(*b)).to_ne_bytes();
     }
 }
-
-/// Elements of 16 bits that are handled at once.
-const LANES: usize = 32;
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 fn keep_from_16(data: &mut [u8], magnitude: u32) {
     // Magnitudes have 15 bits; 0x8000 keeps none.
     let magnitude = magnitude.min(0x8000) as u16;
     let keep = |bits: u16| if u16::from_le(bits) & 0x7fff >= magnitude { bits } else { 0 };
-    let mut chunks = data.chunks_exact_mut(2 * LANES);
-    for chunk in &mut chunks {
-        let chunk: &mut [u8; 2 * LANES] = chunk.try_into().expect("a whole chunk");
+    let (chunks, rest) = data.as_chunks_mut::<{ 2 * LANES }>();
+    for chunk in chunks {
         *chunk = bytemuck::cast(bytemuck::cast::<_, [u16; LANES]>(*chunk).map(keep));
     }
-    for b in chunks.into_remainder().chunks_exact_mut(2) {
-        b.copy_from_slice(&keep(u16::from_ne_bytes([b[0], b[1]])).to_ne_bytes());
+    for b in rest.as_chunks_mut().0 {
+        *b = keep(u16::from_ne_bytes(*b)).to_ne_bytes();
     }
 }
 
