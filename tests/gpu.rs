@@ -211,6 +211,11 @@ fn the_environment_is_honoured() {
     let output = again("in_another_process", &[("WGPU_BACKEND", "webgpu")]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("adapters=0") && text.contains("auto=cpu"), "{text}");
+    // Variables that are set to nothing ask for nothing.
+    let empty = [("WGPU_BACKEND", ""), ("WGPU_ADAPTER_NAME", "")];
+    let output = again("in_another_process", &empty);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(!text.contains("adapters=0"), "{text}");
     let output = again("in_another_process", &[("WGPU_ADAPTER_NAME", "no such adapter")]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("auto failed 69") && text.contains("no such adapter"), "{text}");

@@ -71,7 +71,13 @@ fn as_text(adapters: &[AdapterDescription], auto: &Result<String>) -> String {
         Err(error) => format!("auto takes nothing: {error}"),
     };
     let mut text = format!("{table}\n{auto}\n");
-    if adapters.is_empty() {
+    let asked = std::env::var("WGPU_BACKEND").ok().filter(|names| !names.is_empty());
+    if let Some(names) = asked.filter(|_| adapters.is_empty()) {
+        text += &format!(
+            "No adapter found with WGPU_BACKEND={}; without it Vulkan, Metal and DX12 are asked.\n",
+            output::plain(&names)
+        );
+    } else if adapters.is_empty() {
         text.push_str(
             "No adapter found: the CPU backend does all the work. For a GPU, install its Vulkan \
              driver (Metal and DX12 come with the system).\n",

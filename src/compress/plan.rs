@@ -122,7 +122,7 @@ impl Plan {
             prune: recipe.prune,
             warnings: vec![],
         };
-        let mut matched = 0;
+        let (mut matched, mut weights) = (0, 0);
         for (shard, file) in model.shards().iter().enumerate() {
             for input in file.tensors() {
                 let chosen = recipe.selection.matches(&input.name);
@@ -130,6 +130,7 @@ impl Plan {
                 let slim = plan.neurons.as_ref().and_then(|neurons| neurons.slim(&input.name));
                 let weight = weight_of(input).filter(|_| chosen);
                 let weight = weight.map(|weight| slim.map_or(weight, |slim| slim.rest));
+                weights += usize::from(weight.is_some());
                 let work = weight.and_then(|weight| plan_weight(recipe, weight));
                 let (input, outputs) = (input.clone(), vec![]);
                 let mut tensor = TensorPlan { shard, input, slim, work, outputs };
@@ -143,7 +144,11 @@ impl Plan {
         }
         if recipe.touches_weights() && !plan.tensors.iter().any(TensorPlan::is_selected) {
             let tensors = plan.tensors.len();
-            return Err(UsageError::NothingSelected { tensors, matched }.into());
+            return Err(match recipe.quantize.map(|scheme| scheme.granularity) {
+                Some(Granularity::Group(group)) if weights > 0 => UsageError::AllSkipped { group },
+                _ => UsageError::NothingSelected { tensors, matched },
+            }
+            .into());
         }
         plan.check_names()?;
         Ok(plan)

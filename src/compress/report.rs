@@ -210,6 +210,16 @@ impl Report {
                 self.warnings.push(text);
             }
         }
+        let infinite = |row: &&TensorReport| row.max_error.is_some_and(f32::is_infinite);
+        let names: Vec<&str> = self.tensors.iter().filter(infinite).map(|r| &*r.name).collect();
+        if !names.is_empty() {
+            let text = format!(
+                "some weights of {} lie so near the largest number of their type that their codes \
+                 stand for infinity; --exclude leaves a tensor out",
+                first_of(&names)
+            );
+            self.warnings.push(text);
+        }
         let (masked, packed) = masked_and_packed(plan);
         if masked >= packed && packed > 0 {
             let text = format!(

@@ -52,6 +52,14 @@ pub enum UsageError {
         /// Those whose name matches.
         matched: usize,
     },
+    /// A selection of which no weight can be quantized in groups.
+    #[error(
+        "the group size {group} divides the rows of no selected weight; choose another --group-size, or --on-indivisible channel"
+    )]
+    AllSkipped {
+        /// The group size.
+        group: usize,
+    },
     /// A regular expression that does not parse.
     #[error("{argument} {pattern:?} is not a regular expression: {reason}")]
     Pattern {

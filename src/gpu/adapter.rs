@@ -107,8 +107,10 @@ fn rank(info: &AdapterInfo, low_power: bool) -> u32 {
 
 async fn adapters() -> Vec<Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    descriptor.backends =
-        Backends::from_env().unwrap_or(Backends::VULKAN | Backends::METAL | Backends::DX12);
+    // Set to nothing it names no backend, and does not ask for none.
+    descriptor.backends = Backends::from_env()
+        .filter(|_| std::env::var_os("WGPU_BACKEND").is_some_and(|names| !names.is_empty()))
+        .unwrap_or(Backends::VULKAN | Backends::METAL | Backends::DX12);
     // Validation layers are for developers of drivers; wgpu's own validation is always on.
     descriptor.flags = wgpu::InstanceFlags::empty();
     descriptor.backend_options = wgpu::BackendOptions::from_env_or_default();

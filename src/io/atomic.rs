@@ -32,7 +32,8 @@ impl OutputFile {
     ///
     /// # Errors
     /// [`Error::Exists`] where it is there and `force` is not given, or [`Error::Create`] where it
-    /// is or names a folder, leads to a pipe or device, or its folder takes no files.
+    /// is or names a folder, leads to a pipe, a device or an open file of a process, or its folder
+    /// takes no files.
     pub fn check(target: &Path, force: bool) -> Result<()> {
         if !force && fs::symlink_metadata(target).is_ok() {
             return Err(Error::Exists { path: target.to_owned() });
@@ -40,9 +41,12 @@ impl OutputFile {
         if target.is_dir() || target.as_os_str().as_encoded_bytes().ends_with(b"/") {
             return Err(create_error(target, io::ErrorKind::IsADirectory.into()));
         }
-        // Renaming over it would take /dev/null from all other programs.
+        // Renaming over them would take /dev/null or /dev/stdout from all other programs.
         if fs::metadata(target).is_ok_and(|metadata| !metadata.is_file()) {
             return Err(create_error(target, io::Error::other("a pipe or device")));
+        }
+        if leads_to_open_file(target) {
+            return Err(create_error(target, io::Error::other("a link to a file that is open")));
         }
         check_folder(target)
     }
@@ -170,6 +174,21 @@ pub(super) fn create_error(path: &Path, source: io::Error) -> Error {
         _ => "choose another path",
     };
     Error::Create { path: path.to_owned(), source, advice }
+}
+
+/// Whether `path` is a link, perhaps by way of others, to an open file of a process, as /dev/stdout
+/// is. What it leads to may be a file like any other.
+fn leads_to_open_file(path: &Path) -> bool {
+    let mut path = path.to_owned();
+    // Links may form a circle.
+    for _ in 0..40 {
+        let Ok(target) = fs::read_link(&path) else { return false };
+        path = parent(&path).join(target);
+        if ["/proc", "/dev/fd"].iter().any(|folder| path.starts_with(folder)) {
+            return true;
+        }
+    }
+    false
 }
 
 /// The folder that holds `path`.

@@ -226,7 +226,9 @@ impl<'de> Deserialize<'de> for RawHeader {
                         header.duplicate.get_or_insert(name.clone());
                     }
                     if name == "__metadata__" {
-                        let Metadata(entries) = map.next_value()?;
+                        let UniqueStrings(entries) = map
+                            .next_value()
+                            .map_err(|e| A::Error::custom(format!("__metadata__: {e}")))?;
                         header.metadata = entries;
                     } else {
                         let tensor = map
@@ -242,28 +244,28 @@ impl<'de> Deserialize<'de> for RawHeader {
     }
 }
 
-/// `__metadata__`, each key once.
-struct Metadata(BTreeMap<String, String>);
+/// An object of strings with each key once: a map type would let the last of two equal keys win, and
+/// other readers may take the first.
+pub(super) struct UniqueStrings(pub BTreeMap<String, String>);
 
-impl<'de> Deserialize<'de> for Metadata {
+impl<'de> Deserialize<'de> for UniqueStrings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Entries;
         impl<'de> Visitor<'de> for Entries {
-            type Value = Metadata;
+            type Value = UniqueStrings;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object of strings")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Metadata, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UniqueStrings, A::Error> {
                 let mut entries = BTreeMap::new();
                 while let Some((key, value)) = map.next_entry::<String, String>()? {
                     if entries.insert(key.clone(), value).is_some() {
-                        let twice = format!("__metadata__ has {key:?} twice");
-                        return Err(A::Error::custom(twice));
+                        return Err(A::Error::custom(format!("{key:?} is there twice")));
                     }
                 }
-                Ok(Metadata(entries))
+                Ok(UniqueStrings(entries))
             }
         }
         deserializer.deserialize_map(Entries)

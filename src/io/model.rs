@@ -1,14 +1,14 @@
 //! A model: one safetensors file, or a directory in the layout of the Hugging Face hub.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::Crc;
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::header::{TensorInfo, is_lfs_pointer};
+use super::header::{TensorInfo, UniqueStrings, is_lfs_pointer};
 use super::reader::SafetensorsFile;
 use crate::error::{Error, FormatProblem, Result};
 
@@ -145,18 +145,25 @@ impl Model {
     }
 }
 
-fn read_json(path: &Path) -> Result<Value> {
+/// The text of a JSON file.
+fn read_json(path: &Path) -> Result<Vec<u8>> {
     let text = fs::read(path).map_err(|source| Error::Input { path: path.to_owned(), source })?;
-    let format = |problem| Error::Format { path: path.to_owned(), problem };
     if is_lfs_pointer(&text) {
-        return Err(format(FormatProblem::LfsPointer));
+        return Err(Error::Format { path: path.to_owned(), problem: FormatProblem::LfsPointer });
     }
-    serde_json::from_slice(&text).map_err(|e| format(FormatProblem::Json { reason: e.to_string() }))
+    Ok(text)
+}
+
+fn parse<'a, T: Deserialize<'a>>(path: &Path, text: &'a [u8]) -> Result<T> {
+    serde_json::from_slice(text).map_err(|e| {
+        let problem = FormatProblem::Json { reason: e.to_string() };
+        Error::Format { path: path.to_owned(), problem }
+    })
 }
 
 /// `config.json`, into which `quantization_config` must fit.
 fn read_config(path: &Path) -> Result<Value> {
-    let config = read_json(path)?;
+    let config: Value = parse(path, &read_json(path)?)?;
     if config.is_object() {
         return Ok(config);
     }
@@ -182,13 +189,25 @@ fn lone_file(root: &Path) -> Result<String> {
     }
 }
 
+/// What must be known of an index: the shard of each tensor.
+#[derive(Deserialize)]
+struct Index {
+    weight_map: UniqueStrings,
+}
+
 type Sharded = (Vec<String>, Vec<SafetensorsFile>, Option<Value>);
 
 fn sharded(root: &Path) -> Result<Sharded> {
     let path = root.join(INDEX);
     let format = |problem| Error::Format { path: path.clone(), problem };
-    let index = read_json(&path)?;
-    let map = weight_map(&index).map_err(format)?;
+    let text = read_json(&path)?;
+    let index: Value = parse(&path, &text)?;
+    let Index { weight_map: UniqueStrings(map) } = parse(&path, &text)?;
+    // A list would do for a structure of one field.
+    if map.is_empty() || !index.is_object() {
+        let reason = "an object whose weight_map names tensors was expected".into();
+        return Err(format(FormatProblem::Json { reason }));
+    }
     let mut names: Vec<String> = map.values().cloned().collect();
     names.sort();
     names.dedup();
@@ -216,21 +235,6 @@ fn sharded(root: &Path) -> Result<Sharded> {
         }
     }
     Ok((names, shards, Some(index)))
-}
-
-fn weight_map(index: &Value) -> Result<BTreeMap<String, String>, FormatProblem> {
-    let problem = |reason: &str| FormatProblem::Json { reason: reason.into() };
-    let map = index
-        .get("weight_map")
-        .and_then(Value::as_object)
-        .filter(|map| !map.is_empty())
-        .ok_or_else(|| problem("weight_map is missing, empty or no object"))?;
-    map.iter()
-        .map(|(tensor, shard)| match shard.as_str() {
-            Some(shard) => Ok((tensor.clone(), shard.to_owned())),
-            None => Err(problem("weight_map must map names to file names")),
-        })
-        .collect()
 }
 
 /// By its letters alone: links inside a directory are followed, because hub caches consist of

@@ -28,7 +28,8 @@ impl Catalog {
     /// sparse-bitmask, also of codes, are understood; every other tensor counts as dense.
     ///
     /// # Errors
-    /// [`FormatProblem::Compressed`] where parts are missing or do not fit each other.
+    /// [`FormatProblem::Compressed`] where parts are missing or do not fit each other, or where two
+    /// tensors mean the same one.
     pub(crate) fn new(model: &Model) -> Result<Self> {
         let finder = Finder::new(model);
         let mut tensors = vec![];
@@ -47,6 +48,7 @@ impl Catalog {
             }
         }
         tensors.retain(|t| !matches!(&t.form, Form::Dense(_)) || !claimed.contains(&t.name));
+        check_names(model, &tensors)?;
         Ok(Self { tensors })
     }
 
@@ -70,6 +72,19 @@ impl Catalog {
     /// Whether nothing in it is compressed.
     pub(crate) fn is_dense(&self) -> bool {
         self.tensors.iter().all(|tensor| matches!(tensor.form, Form::Dense(_)))
+    }
+}
+
+/// Fails where a tensor is there twice, dense and compressed or in two forms: the names in a header
+/// differ then, and none of them says which of the two is meant.
+fn check_names(model: &Model, tensors: &[StoredTensor]) -> Result<()> {
+    let mut names = HashSet::new();
+    match tensors.iter().find(|tensor| !names.insert(&*tensor.name)) {
+        None => Ok(()),
+        Some(twice) => {
+            let reason = "it is there twice, in two forms, and nothing says which is meant; remove one of them";
+            Err(problem(&twice.name, reason).in_file(model.shards()[twice.shard()].path()))
+        }
     }
 }
 

@@ -102,6 +102,19 @@ fn rows_that_are_not_whole_groups_are_all_listed() {
     }
 }
 
+/// Weights are there and selected; it is the group size that leaves all of them out.
+#[test]
+fn a_group_size_that_skips_every_weight_is_named() {
+    let input = Input::File("m.safetensors", file(&small()));
+    assert_all_refused(vec![row(
+        "all skipped",
+        input,
+        "--quantize int4 --group-size 7 --on-indivisible skip",
+        2,
+        &["group size 7", "no selected weight", "--group-size", "--on-indivisible channel"],
+    )]);
+}
+
 #[test]
 fn neurons_go_from_networks_alone() {
     let llama = || {

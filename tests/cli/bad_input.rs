@@ -252,6 +252,12 @@ fn directories_that_are_no_valid_model() {
     let mut broken_config = good();
     broken_config[3].1 = b"{\"model_type\":".to_vec();
     let lfs = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n";
+    let mut placed_twice = good();
+    placed_twice[2].1 = format!(
+        r#"{{"weight_map":{{"fc1.weight":"{0}","fc2.weight":"{1}","fc2.w\u0065ight":"{1}"}}}}"#,
+        SHARDS[0], SHARDS[1]
+    )
+    .into_bytes();
     let mut index_not_fetched = good();
     index_not_fetched[2].1 = lfs.to_vec();
     let mut broken_shard = good();
@@ -288,6 +294,20 @@ fn directories_that_are_no_valid_model() {
             vec![INDEX, SHARDS[0], "\"fc1.bias\"", "fetch the model again"],
         ),
         ("no tensor in the index", with_index(none), vec![INDEX, "weight_map"]),
+        (
+            "an index that is a list",
+            {
+                let mut files = good();
+                files[2].1 = format!(r#"[{{"fc1.weight":"{0}"}}]"#, SHARDS[0]).into_bytes();
+                Input::Folder(files)
+            },
+            vec![INDEX, "an object", "weight_map"],
+        ),
+        (
+            "tensor that the index places twice",
+            Input::Folder(placed_twice),
+            vec![INDEX, "\"fc2.weight\"", "twice"],
+        ),
         ("name that leads up", in_shards("../model.safetensors"), distrust.to_vec()),
         ("absolute name", in_shards("/etc/model.safetensors"), distrust.to_vec()),
         ("name with a folder", in_shards("original/model.safetensors"), distrust.to_vec()),

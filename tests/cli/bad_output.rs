@@ -138,6 +138,28 @@ fn pipes_and_devices_are_not_replaced() {
     assert_eq!(names(root), ["m.safetensors", "null", "pipe"]);
 }
 
+/// /dev/stdout is a link to where a process writes. Where that is a file, the name looks like any
+/// link to a file, and replacing it would take it from all other programs.
+#[cfg(target_os = "linux")]
+#[test]
+fn links_to_open_files_are_not_replaced() {
+    use std::os::unix::fs::symlink;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path();
+    let input = Input::File("m.safetensors", file(&small())).make(root);
+    symlink("/proc/self/fd/1", root.join("stdout")).expect("linked");
+    symlink("stdout", root.join("link")).expect("linked");
+    for name in ["stdout", "link"] {
+        let printed = fs::File::create(root.join("printed")).expect("created");
+        let mut command = compress(&input, &root.join(name), "--quantize int8 --force");
+        let ran = finish(command.stdout(printed));
+        assert_refused(name, &ran, 73, &[name, "choose another path"]);
+        assert!(root.join(name).is_symlink(), "{name}");
+    }
+    assert_eq!(names(root), ["link", "m.safetensors", "printed", "stdout"]);
+}
+
 /// The weights here would be refused as soon as they are read.
 #[test]
 fn a_folder_that_is_not_there_is_told_before_weights_are_read() {

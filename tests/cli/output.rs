@@ -135,6 +135,13 @@ fn devices_are_listed_although_the_environment_asks_for_another() {
 }
 
 #[test]
+fn a_backend_that_nobody_has_is_named() {
+    let mut command = program();
+    let text = finish(command.arg("devices").env("WGPU_BACKEND", "vulcan")).succeeded().stdout;
+    assert!(text.contains("WGPU_BACKEND=vulcan") && !text.contains("install"), "{text}");
+}
+
+#[test]
 fn the_device_may_come_from_the_environment() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = program();

@@ -163,6 +163,16 @@ fn a_ratio_that_removes_more_than_nine_tenths_is_told() {
     assert!(!told(91, "--threshold 0.5 --quantize int8"), "only a ratio surprises");
 }
 
+/// The code of -max is -128, which is half a step more than -max is.
+#[test]
+fn codes_that_stand_for_infinity_are_told() {
+    for (largest, told) in [(f32::MAX, 1), (f32::MAX / 2.0, 0)] {
+        let all = warnings(&[-largest; 64], "--quantize int8");
+        assert_eq!(all.len(), told, "{all:?}");
+        assert!(all.iter().all(|text| text.contains("infinity") && text.contains("--exclude")));
+    }
+}
+
 #[test]
 fn a_file_that_is_not_smaller_is_told_with_what_makes_it_smaller() {
     let weights: Vec<f32> = (1..=64).map(|i| i as f32).collect();

@@ -273,6 +273,16 @@ fn broken_parts_are_refused() {
         ("offsets that run back", mask(&[2, 0], 3, &[3, 1])),
         ("offsets that the mask denies", mask(&[0, 1], 3, &[3, 1])),
         ("too few kept", mask(&[0, 2], 2, &[3, 1])),
+        ("a dense tensor of the same name", {
+            let mut parts = vec![codes(1), scale(&[2, 1]), sizes(2, 8)];
+            parts.push(floats("m.weight", &[2, 8], &[1.0; 16]));
+            parts
+        }),
+        ("codes and a mask of the same name", {
+            let mut parts = mask(&[0, 2], 3, &[3, 1]);
+            parts.extend([codes(1), scale(&[2, 1]), sizes(2, 8)]);
+            parts
+        }),
         ("another form beside a known one", {
             let mut parts = mask(&[0, 2], 3, &[3, 1]);
             parts.extend([
