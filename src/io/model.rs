@@ -5,7 +5,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::Crc;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::header::{TensorInfo, UniqueStrings, is_lfs_pointer};
@@ -146,7 +147,7 @@ impl Model {
 }
 
 /// The text of a JSON file.
-fn read_json(path: &Path) -> Result<Vec<u8>> {
+fn read_text(path: &Path) -> Result<Vec<u8>> {
     let text = fs::read(path).map_err(|source| Error::Input { path: path.to_owned(), source })?;
     if is_lfs_pointer(&text) {
         return Err(Error::Format { path: path.to_owned(), problem: FormatProblem::LfsPointer });
@@ -163,7 +164,7 @@ fn parse<'a, T: Deserialize<'a>>(path: &Path, text: &'a [u8]) -> Result<T> {
 
 /// `config.json`, into which `quantization_config` must fit.
 fn read_config(path: &Path) -> Result<Value> {
-    let config: Value = parse(path, &read_json(path)?)?;
+    let config: Value = parse(path, &read_text(path)?)?;
     if config.is_object() {
         return Ok(config);
     }
@@ -192,7 +193,14 @@ fn lone_file(root: &Path) -> Result<String> {
 /// What must be known of an index: the shard of each tensor.
 #[derive(Deserialize)]
 struct Index {
+    #[serde(deserialize_with = "weight_map")]
     weight_map: UniqueStrings,
+}
+
+/// The map, with its name in front of what is wrong with it.
+fn weight_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UniqueStrings, D::Error> {
+    UniqueStrings::deserialize(deserializer)
+        .map_err(|e| D::Error::custom(format!("weight_map: {e}")))
 }
 
 type Sharded = (Vec<String>, Vec<SafetensorsFile>, Option<Value>);
@@ -200,7 +208,7 @@ type Sharded = (Vec<String>, Vec<SafetensorsFile>, Option<Value>);
 fn sharded(root: &Path) -> Result<Sharded> {
     let path = root.join(INDEX);
     let format = |problem| Error::Format { path: path.clone(), problem };
-    let text = read_json(&path)?;
+    let text = read_text(&path)?;
     let index: Value = parse(&path, &text)?;
     let Index { weight_map: UniqueStrings(map) } = parse(&path, &text)?;
     // A list would do for a structure of one field.

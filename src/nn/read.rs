@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::network::Network;
 use super::{describe, infer};
-use crate::error::{FormatProblem, NetworkProblem, Result};
+use crate::error::{NetworkProblem, Result};
 use crate::io::Model;
 use crate::scheme::Activation;
 use crate::stored::{Catalog, StoredTensor};
@@ -42,12 +42,12 @@ impl Network {
     /// less, where the end of the network stays as it is.
     ///
     /// # Errors
-    /// [`NetworkProblem`] where there is no such network, [`FormatProblem::Compressed`] where
+    /// [`NetworkProblem`] where there is no such network, [`FormatProblem::Compressed`](crate::error::FormatProblem::Compressed) where
     /// compressed tensors cannot be read, and [`crate::error::UsageError::ActivationCount`].
     pub fn read(model: &Model, activations: Option<&[Activation]>) -> Result<(Self, Origin)> {
         let catalog = Catalog::new(model)?;
         catalog.check_understood().map_err(|e| e.in_file(model.root()))?;
-        let tensors = by_name(&catalog).map_err(|e| e.in_file(model.root()))?;
+        let tensors = by_name(&catalog);
         let description = describe::description(model).map_err(|e| e.in_file(model.root()))?;
         let (mut network, mut heading) = match description {
             Some((path, json)) => {
@@ -72,15 +72,9 @@ impl Network {
 /// The tensors of a model by their dense names.
 pub(super) type Tensors<'a> = HashMap<&'a str, &'a StoredTensor>;
 
-fn by_name(catalog: &Catalog) -> Result<Tensors<'_>> {
-    let mut tensors = Tensors::new();
-    for tensor in &catalog.tensors {
-        if tensors.insert(&tensor.name, tensor).is_some() {
-            let reason = "it is there both dense and compressed; leave one of them out";
-            return Err(FormatProblem::Compressed { tensor: tensor.name.clone(), reason }.into());
-        }
-    }
-    Ok(tensors)
+/// Each name is there once: the catalog refuses the others.
+fn by_name(catalog: &Catalog) -> Tensors<'_> {
+    catalog.tensors.iter().map(|tensor| (&*tensor.name, tensor)).collect()
 }
 
 /// Inputs and outputs of the layer whose weight `tensor` is.

@@ -21,25 +21,25 @@ fn below(folder: &Path, endings: &[&str], found: &mut Vec<PathBuf>) {
     }
 }
 
-/// A relative link of Markdown is relative to its file; a path in backticks to the repository.
-fn missing(text: &str, folder: &Path, root: &Path) -> Vec<String> {
+/// What `text` names and is not there. A relative link of Markdown is relative to its file; a path
+/// in backticks also to the repository, its sources or its shaders. `x` stands for any operation.
+fn missing(text: &str, markdown: bool, folder: &Path, root: &Path) -> Vec<String> {
     let link = Regex::new(r"\]\(([^)#\s]+)[^)]*\)").expect("a pattern");
     let named = Regex::new(r"`([\w./-]+\.(?:md|rs|toml|py|wgsl))`").expect("a pattern");
-    let links = link.captures_iter(text).map(|found| (found[1].to_owned(), folder));
-    let links = links.filter(|(target, _)| !target.contains("://"));
-    let named = named.captures_iter(text).map(|found| (found[1].to_owned(), root));
-    // A bare file name need not tell its folder, and `x.rs` may stand for any.
-    let named = named.filter(|(target, _)| target.contains('/') || target.ends_with(".md"));
-    let near = |target: &str, base: &Path| {
-        base.join(target).exists()
-            || folder.join(target).exists()
-            || root.join("src").join(target).exists()
+    let found = |pattern: &Regex| -> Vec<String> {
+        pattern.captures_iter(text).map(|found| found[1].to_owned()).collect()
     };
+    // Those of comments lead to items, and rustdoc follows them.
+    let mut links = if markdown { found(&link) } else { vec![] };
+    links.retain(|target| !target.contains("://") && !folder.join(target).exists());
+    let mut named = found(&named);
+    // The name of a source file need not tell its folder.
+    named.retain(|target| target.contains('/') || target.ends_with(".md"));
+    named.retain(|target| !target.contains("/x."));
+    let roots = [folder, root, &root.join("src"), &root.join("shaders")];
+    named.retain(|target| !roots.iter().any(|root| root.join(target).exists()));
+    links.append(&mut named);
     links
-        .chain(named)
-        .filter(|(target, base)| !near(target, base))
-        .map(|(target, _)| target)
-        .collect()
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn every_file_that_a_document_names_exists() {
             .flat_map(|line| [line, "\n"])
             .collect();
         let folder = file.parent().expect("a folder");
-        let found = missing(&comments, folder, &root);
+        let found = missing(&comments, markdown, folder, &root);
         wrong.extend(found.into_iter().map(|target| format!("{}: {target}", file.display())));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
@@ -68,5 +68,5 @@ fn every_file_that_a_document_names_exists() {
 fn a_name_of_nothing_is_noticed() {
     let root = own(".");
     let text = "`FORMAT.md`, [a](README.md#tests), [b](https://example.org/x.md), `nowhere/a.rs`, [c](gone.md)";
-    assert_eq!(missing(text, &root, &root), ["gone.md", "nowhere/a.rs"]);
+    assert_eq!(missing(text, true, &root, &root), ["gone.md", "nowhere/a.rs"]);
 }

@@ -157,7 +157,7 @@ fn what_is_no_chain_of_dense_layers_is_named() {
                     [2_i64, 64].map(i64::to_le_bytes).as_flattened(),
                 ),
             ],
-            &["\"a.weight\"", "both dense and compressed"],
+            &["\"a.weight\"", "in two forms"],
         ),
     ];
     for (tensors, expected) in cases {
