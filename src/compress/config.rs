@@ -88,7 +88,8 @@ fn modules(plan: &Plan, left: impl Fn(&Work) -> bool) -> Vec<String> {
 /// The module that turns hidden states into logits.
 const HEAD: &str = "lm_head";
 
-/// One group a scheme. With several, each names its modules.
+/// One group a scheme. With several, each names its modules; so does one that holds an embedding,
+/// which is no module of the class Linear.
 fn groups(plan: &Plan) -> Map<String, Value> {
     let mut schemes: Vec<(QuantScheme, Vec<&str>)> = vec![];
     for (_, tensor, work) in plan.selected() {
@@ -99,7 +100,8 @@ fn groups(plan: &Plan) -> Map<String, Value> {
             None => schemes.push((scheme, vec![name])),
         }
     }
-    let single = schemes.len() == 1;
+    let linear = |module: &&str| !is_embedding(&format!("{module}.weight"));
+    let single = matches!(&schemes[..], [(_, modules)] if modules.iter().all(linear));
     let each = schemes.iter().enumerate().map(|(number, (scheme, names))| {
         let targets = if single { vec!["Linear"] } else { names.clone() };
         let group = json!({

@@ -119,6 +119,15 @@ fn several_schemes_name_their_modules() {
     assert_eq!(config["config_groups"]["group_0"]["weights"], groups["group_0"]["weights"]);
 }
 
+/// The class Linear, which stands for all modules elsewhere, leaves embeddings out.
+#[test]
+fn an_embedding_is_named() {
+    let arguments = "--quantize int8 --include embed_tokens --include q_proj";
+    let config = config_of(&decoder(), "{}", arguments).expect("quantized");
+    let targets = &config["config_groups"]["group_0"]["targets"];
+    assert_eq!(targets, &json!(["model.embed_tokens", "model.layers.0.q_proj"]));
+}
+
 #[test]
 fn bit_masks_are_described() {
     for (pruning, structure) in [("--sparsity 0.5", "unstructured"), ("--nm 2:4", "2:4")] {
