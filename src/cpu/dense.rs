@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytemuck::Pod;
 
 use super::blocks::Finish;
-use super::product::{self, Panels, fill_panels, multiply, prefetch, room, total};
+use super::product::{self, Panels, Product, fill_panels, multiply, prefetch, room, total};
 use super::simd::{Floats, Halves, LANES, Level, Simd};
 use super::{convert, dense_grad};
 use crate::scheme::Activation;
@@ -35,22 +35,15 @@ pub fn dense(
 
 /// Weights in the order in which the CPU multiplies them: sixteen outputs side by side.
 #[derive(Debug)]
-pub struct DensePanels(Stored);
-
-#[derive(Debug)]
-enum Stored {
-    F32(Of<F32>),
-    F16(Of<F16>),
-    BF16(Of<BF16>),
-}
+pub struct DensePanels(Box<dyn Product>);
 
 impl DensePanels {
     /// Rearranges weights `[rows, cols]`.
     pub fn new(weights: Matrix<'_>) -> Self {
         Self(match weights.float {
-            FloatType::F32 => Stored::F32(Of::new(weights, f32::from_le_bytes)),
-            FloatType::F16 => Stored::F16(Of::new(weights, u16::from_le_bytes)),
-            FloatType::BF16 => Stored::BF16(Of::new(weights, u16::from_le_bytes)),
+            FloatType::F32 => Box::new(Of::<F32>::new(weights, f32::from_le_bytes)),
+            FloatType::F16 => Box::new(Of::<F16>::new(weights, u16::from_le_bytes)),
+            FloatType::BF16 => Box::new(Of::<BF16>::new(weights, u16::from_le_bytes)),
         })
     }
 
@@ -63,12 +56,7 @@ impl DensePanels {
         activation: Activation,
         out: &mut [f32],
     ) {
-        let finish = Finish { bias, activation, level };
-        match &self.0 {
-            Stored::F32(panels) => product::run(panels, x, finish, out),
-            Stored::F16(panels) => product::run(panels, x, finish, out),
-            Stored::BF16(panels) => product::run(panels, x, finish, out),
-        }
+        self.0.run(x, Finish { bias, activation, level }, out);
     }
 }
 

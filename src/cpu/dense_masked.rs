@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::bitmask::Bitmask;
 use super::blocks::Finish;
 use super::dense::{BF16, Element, F16, F32};
-use super::product::{self, Panels, fill_panels, prefetch, room, total};
+use super::product::{Panels, Product, fill_panels, prefetch, room, total};
 use super::simd::{Floats, LANES, Level, Simd};
 use crate::scheme::Activation;
 use crate::tensor::FloatType;
@@ -24,22 +24,15 @@ pub struct MaskedWeights<'a> {
 /// Kept weights in the order in which the CPU multiplies them: for each input those of sixteen
 /// outputs, and a mask that tells which outputs they belong to.
 #[derive(Debug)]
-pub struct MaskedPanels(Kept);
-
-#[derive(Debug)]
-enum Kept {
-    F32(Of<F32>),
-    F16(Of<F16>),
-    BF16(Of<BF16>),
-}
+pub struct MaskedPanels(Box<dyn Product>);
 
 impl MaskedPanels {
     /// Rearranges weights, whose mask and kept weights must fit each other.
     pub fn new(weights: &MaskedWeights<'_>) -> Self {
         Self(match weights.float {
-            FloatType::F32 => Kept::F32(Of::new(weights, f32::from_le_bytes)),
-            FloatType::F16 => Kept::F16(Of::new(weights, u16::from_le_bytes)),
-            FloatType::BF16 => Kept::BF16(Of::new(weights, u16::from_le_bytes)),
+            FloatType::F32 => Box::new(Of::<F32>::new(weights, f32::from_le_bytes)),
+            FloatType::F16 => Box::new(Of::<F16>::new(weights, u16::from_le_bytes)),
+            FloatType::BF16 => Box::new(Of::<BF16>::new(weights, u16::from_le_bytes)),
         })
     }
 
@@ -53,12 +46,7 @@ impl MaskedPanels {
         activation: Activation,
         out: &mut [f32],
     ) {
-        let finish = Finish { bias, activation, level };
-        match &self.0 {
-            Kept::F32(panels) => product::run(panels, x, finish, out),
-            Kept::F16(panels) => product::run(panels, x, finish, out),
-            Kept::BF16(panels) => product::run(panels, x, finish, out),
-        }
+        self.0.run(x, Finish { bias, activation, level }, out);
     }
 }
 

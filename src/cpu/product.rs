@@ -37,6 +37,19 @@ pub(super) trait Panels: Sync {
     fn vector<S: Simd>(&self, simd: S, panel: usize, x: &[f32]) -> S::F;
 }
 
+/// Panels of one type of float or another, chosen when they are made: the kernels are compiled for
+/// each, and only the call of a product goes through a pointer.
+pub(super) trait Product: std::fmt::Debug + Send + Sync {
+    /// As [`run`].
+    fn run(&self, x: &[f32], finish: Finish<'_>, out: &mut [f32]);
+}
+
+impl<W: Panels + std::fmt::Debug + Send> Product for W {
+    fn run(&self, x: &[f32], finish: Finish<'_>, out: &mut [f32]) {
+        run(self, x, finish, out);
+    }
+}
+
 /// act(X · Wᵀ + b): `x` is `[batch, inputs]`, `out` `[batch, outputs]`.
 pub(super) fn run<W: Panels>(weights: &W, x: &[f32], finish: Finish<'_>, out: &mut [f32]) {
     let (inputs, outputs) = (weights.inputs(), weights.outputs());
