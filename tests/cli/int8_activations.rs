@@ -104,7 +104,8 @@ fn a_network_without_codes_is_told_that_nothing_changes() {
 fn json_says_how_many_layers_round() {
     let folder = Folder::new();
     let small = folder.path("small.safetensors");
-    finish(&mut compress(&folder.path("m.safetensors"), &small, "--quantize int4")).succeeded();
+    let quantize = "--quantize int4 --group-size 16";
+    finish(&mut compress(&folder.path("m.safetensors"), &small, quantize)).succeeded();
     let input = folder.write("x.npy", &npy(1, "|u1", false, "(1, 64)", &[7; 64]));
     for (option, layers) in [("", 0), ("--int8-activations", 1)] {
         let layers = Value::from(layers);
