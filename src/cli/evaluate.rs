@@ -20,7 +20,10 @@ use crate::nn::{self, Agreement, Evaluation};
 #[command(after_help = "Examples:
   tensorpress evaluate model.safetensors --data fashion-mnist
   tensorpress evaluate small.safetensors --data fashion-mnist --against model.safetensors
-  tensorpress evaluate model.safetensors --data test.npz --confusion --json")]
+  tensorpress evaluate model.safetensors --data test.npz --confusion --json
+
+What 8-bit activations cost; OTHER is always run with f32 ones:
+  tensorpress evaluate int8.safetensors --data test.npz --int8-activations --against int8.safetensors")]
 pub(super) struct Arguments {
     #[command(flatten)]
     network: NetworkArguments,
@@ -55,7 +58,7 @@ struct Against {
 pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
     let network = &arguments.network;
     let backend = network.open_device(common)?;
-    let loaded = network.load(&network.model, &backend, common)?;
+    let loaded = network.load(&backend, common)?;
     let data = arguments.data.open()?;
     let in_data = |error: crate::Error| error.in_file(&arguments.data.path);
     let batch = network.batch_size();
@@ -63,7 +66,7 @@ pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
     let against = match &arguments.against {
         None => None,
         Some(path) => {
-            let other = network.load(path, &backend, common)?;
+            let other = network.load_exact(path, &backend, common)?;
             let other = nn::evaluate(&other, &data, batch).map_err(in_data)?;
             let agreement = nn::agreement(&evaluation, &other, &data.labels);
             Some(Against { model: path.display().to_string(), agreement, evaluation: other })

@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
     let named = &arguments.network;
     let kind = arguments.output.as_deref().map(|path| check_output(arguments, path)).transpose()?;
     let backend = named.open_device(common)?;
-    let loaded = named.load(&named.model, &backend, common)?;
+    let loaded = named.load(&backend, common)?;
     let (width, classes) = (loaded.network().inputs(), loaded.network().outputs());
     if let Some(k) = arguments.top_k().filter(|k| *k > classes) {
         let expected = "at most the number of the network's outputs";
@@ -72,7 +72,8 @@ pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
     for x in x.chunks(named.batch_size() * width) {
         y.extend(loaded.forward(x, outputs)?);
     }
-    let answers = Answers::new(y, classes, arguments.top_k())?;
+    let int8_layers = loaded.int8_layers();
+    let answers = Answers::new(y, classes, arguments.top_k(), int8_layers)?;
     let (Some(path), Some(kind)) = (&arguments.output, kind) else {
         answers.check_finite()?;
         return output::json(&answers.to_json());
@@ -83,7 +84,12 @@ pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
     }
     let ([rows, columns], path) = (answers.shape(), path.display().to_string());
     if common.json {
-        output::json(&json!({ "schema_version": 1, "output": path, "shape": [rows, columns] }))
+        output::json(&json!({
+            "schema_version": 1,
+            "output": path,
+            "shape": [rows, columns],
+            "int8_layers": int8_layers,
+        }))
     } else {
         output::print(&format!("wrote {path}: {rows} rows of {columns}\n"))
     }
@@ -102,13 +108,15 @@ struct Answers {
     columns: usize,
     /// The outputs that `values` are of, where they are not all in order.
     classes: Option<Vec<u32>>,
+    /// Layers whose inputs might be rounded to 8 bits.
+    int8_layers: usize,
 }
 
 impl Answers {
-    fn new(values: Vec<f32>, columns: usize, k: Option<usize>) -> Result<Self> {
-        let Some(k) = k else { return Ok(Self { values, columns, classes: None }) };
+    fn new(values: Vec<f32>, columns: usize, k: Option<usize>, int8_layers: usize) -> Result<Self> {
+        let Some(k) = k else { return Ok(Self { values, columns, classes: None, int8_layers }) };
         let (classes, values) = top_k::top_k(&Backend::Cpu, &values, columns, k)?;
-        Ok(Self { values, columns: k, classes: Some(classes) })
+        Ok(Self { values, columns: k, classes: Some(classes), int8_layers })
     }
 
     fn shape(&self) -> [usize; 2] {
@@ -128,14 +136,15 @@ impl Answers {
 
     fn to_json(&self) -> Value {
         let values = self.values.chunks(self.columns);
+        let answer = |key: &str, rows: Value| json!({ "schema_version": 1, "int8_layers": self.int8_layers, key: rows });
         let Some(classes) = &self.classes else {
-            return json!({ "schema_version": 1, "outputs": values.collect::<Vec<_>>() });
+            return answer("outputs", values.map(|row| json!(row)).collect());
         };
         let rows = classes.chunks(self.columns).zip(values).map(|(classes, values)| {
             let best = classes.iter().zip(values);
-            best.map(|(class, value)| json!({ "class": class, "value": value })).collect()
+            best.map(|(class, value)| json!({ "class": class, "value": value })).collect::<Value>()
         });
-        json!({ "schema_version": 1, "top_k": rows.collect::<Vec<Value>>() })
+        answer("top_k", rows.collect())
     }
 
     /// `y`, and the outputs that it is of as `classes`.

@@ -219,12 +219,13 @@ impl<const BITS: u32> Part<'_, BITS> {
         while segment < segments {
             let sums = self.integers::<S, M, P>(simd, row, panel, segment);
             let mut scales = [simd.splat(0.0); P];
-            let mut offsets = [simd.splat_i(self.weights.middle()); P];
+            let center = if BITS == 8 { S::CENTER } else { 0 };
+            let mut offsets = [simd.splat_i(self.weights.middle() - center); P];
             for p in 0..P {
                 let at = (panel + p) * segments + segment;
                 scales[p] = simd.load(&self.weights.scales[at].0);
                 if let Some(offset) = self.weights.offsets.get(at) {
-                    offsets[p] = simd.load_i(&offset.0);
+                    offsets[p] = simd.sub_i(simd.load_i(&offset.0), simd.splat_i(center));
                 }
             }
             for m in 0..M {
@@ -243,7 +244,8 @@ impl<const BITS: u32> Part<'_, BITS> {
         }
     }
 
-    /// Σ u · q over a segment: at most 2¹⁵ products below 2¹⁵.
+    /// Σ u · q over a segment, or Σ (u − [`Simd::CENTER`]) · q of 8-bit codes: at most 2¹⁵ products
+    /// below 2¹⁵.
     #[inline(always)]
     fn integers<S: Simd, const M: usize, const P: usize>(
         &self,
@@ -281,7 +283,11 @@ impl<const BITS: u32> Part<'_, BITS> {
                 for m in 0..M {
                     let signed = simd.splat_i(x[m][word * per_word + i] as i32);
                     for p in 0..P {
-                        sums[m][p] = simd.dot4(sums[m][p], unsigned[p], signed);
+                        sums[m][p] = if BITS < 8 {
+                            simd.dot4_low(sums[m][p], unsigned[p], signed)
+                        } else {
+                            simd.dot4(sums[m][p], unsigned[p], signed)
+                        };
                     }
                 }
             }

@@ -52,6 +52,8 @@ pub struct Evaluation {
     pub latency_p99: f64,
     /// Where it was computed.
     pub device: String,
+    /// Layers whose inputs might be rounded to 8 bits: [`Loaded::int8_layers`].
+    pub int8_layers: usize,
     /// The class of each row.
     #[serde(skip)]
     pub predictions: Vec<u32>,
@@ -151,6 +153,7 @@ pub fn evaluate(loaded: &Loaded, data: &DataSet, batch: usize) -> Result<Evaluat
         latency_p50: at(0.5),
         latency_p99: at(0.99),
         device: loaded.backend().name().to_owned(),
+        int8_layers: loaded.int8_layers(),
         predictions,
     })
 }

@@ -25,7 +25,7 @@ pub use evaluate::{Agreement, BATCH, ClassReport, Evaluation, agreement, check_i
 pub use forward::{Loaded, Outputs};
 pub use history::{EpochRecord, History};
 pub use init::Init;
-pub use measure::{Speed, outputs, speed};
+pub use measure::{Expected, Speed, speed};
 pub use network::{Layer, Network};
 pub use parameters::{LayerParameters, Parameters};
 pub use read::Origin;

@@ -170,6 +170,15 @@ impl Linear {
         Self { int8_activations: allowed, ..self }
     }
 
+    /// Whether its inputs may be rounded to 8 bits: it is allowed, and there are kernels for it.
+    pub fn takes_int8(&self) -> bool {
+        let there = match &self.weights {
+            Held::Cpu { weights, .. } => matches!(weights, Owned::Packed(_)),
+            Held::Gpu { form, .. } => form.takes_int8() && self.inputs <= MOST_INT8_INPUTS,
+        };
+        self.int8_activations && there
+    }
+
     /// Input features.
     pub fn inputs(&self) -> usize {
         self.inputs
@@ -284,7 +293,7 @@ impl Linear {
                 first_output: chunk.first_output,
                 stride,
                 activation: self.activation,
-                int8: self.int8_activations && form.takes_int8() && self.inputs <= MOST_INT8_INPUTS,
+                int8: self.takes_int8(),
                 params: &chunk.params,
             }
         };

@@ -21,6 +21,7 @@ mod config;
 mod described;
 mod documents;
 mod faults;
+mod int8_activations;
 mod networks;
 mod output;
 mod report;

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value, json};
 
 use super::device::TunedDevice;
+use super::network::Int8Activations;
 use super::{Common, output};
 use crate::error::Result;
 use crate::gpu::GpuOptions;
@@ -32,6 +33,7 @@ Examples:
   tensorpress bench                     the device that auto takes, beside the CPU
   tensorpress bench --op quantize       one operation
   tensorpress bench --model model.safetensors --batches 1,64,1024
+  tensorpress bench --model model.safetensors --int8-activations   the same with 8-bit activations
   tensorpress bench --device gpu:0 --size 64M --json")]
 pub(super) struct Arguments {
     /// Only this operation, by its stem (stats, prune, quantize …)
@@ -47,6 +49,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "model")]
     #[arg(default_values_t = BATCHES, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     batches: Vec<u32>,
+    #[command(flatten)]
+    int8: Int8Activations,
     #[command(flatten)]
     device: TunedDevice,
 }

@@ -1,6 +1,7 @@
 //! A network over batch sizes, in every form that its weights can have.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use indicatif::ProgressBar;
 use serde_json::json;
@@ -11,7 +12,7 @@ use crate::cli::progress;
 use crate::compress::{Format, OnIndivisible, Recipe};
 use crate::error::Result;
 use crate::io::{Model, temporary_folder};
-use crate::nn::{self, Loaded, Network, Speed};
+use crate::nn::{self, Expected, Loaded, Network, Speed};
 use crate::ops::Backend;
 use crate::scheme::QuantScheme;
 
@@ -24,20 +25,27 @@ const SPARSITY: f64 = 0.5;
 /// The network with its weights in one form.
 struct FormOf {
     name: String,
-    model: Model,
+    model: Rc<Model>,
     network: Network,
+    /// Whether inputs may be rounded.
+    int8_activations: bool,
 }
 
 /// The figures of a form on a device.
 struct Row<'a> {
     form: &'a FormOf,
     weight_bytes: u64,
+    /// Layers whose inputs might be rounded to 8 bits.
+    int8_layers: usize,
     speeds: Vec<Speed>,
 }
 
 pub(super) fn run(args: &Arguments, path: &Path, common: &Common) -> Result<()> {
     let folder = temporary_folder()?;
-    let forms = forms(path, folder.path(), common)?;
+    let mut forms = forms(path, folder.path(), common)?;
+    if args.int8.allowed() {
+        forms = with_int8_activations(forms)?;
+    }
     let targets = Target::all(args, common)?;
     let steps = targets.len() * forms.len() * args.batches.len();
     let bar = progress::steps(common, steps as u64);
@@ -52,6 +60,7 @@ pub(super) fn run(args: &Arguments, path: &Path, common: &Common) -> Result<()> 
                 json!({
                     "form": row.form.name,
                     "weight_bytes": row.weight_bytes,
+                    "int8_layers": row.int8_layers,
                     "batches": row.speeds,
                 })
             });
@@ -88,13 +97,37 @@ fn forms(path: &Path, folder: &Path, common: &Common) -> Result<Vec<FormOf>> {
     Ok(forms)
 }
 
+/// Behind each form that can round its inputs the same with inputs rounded.
+fn with_int8_activations(forms: Vec<FormOf>) -> Result<Vec<FormOf>> {
+    let mut all = vec![];
+    for form in forms {
+        let rounded = FormOf {
+            name: format!("{}, int8 activations", form.name),
+            model: Rc::clone(&form.model),
+            network: form.network.clone(),
+            int8_activations: true,
+        };
+        // The CPU multiplies all codes so.
+        let packed = rounded.load(&Backend::Cpu)?.int8_layers() > 0;
+        all.push(form);
+        all.extend(packed.then_some(rounded));
+    }
+    Ok(all)
+}
+
 impl FormOf {
     fn new(name: &str, model: Model) -> Result<Self> {
         let (network, _) = Network::read(&model, None)?;
-        Ok(Self { name: name.to_owned(), model, network })
+        let (name, model) = (name.to_owned(), Rc::new(model));
+        Ok(Self { name, model, network, int8_activations: false })
     }
 
     fn load(&self, backend: &Backend) -> Result<Loaded> {
+        Ok(self.load_exact(backend)?.int8_activations(self.int8_activations))
+    }
+
+    /// With inputs that are not rounded.
+    fn load_exact(&self, backend: &Backend) -> Result<Loaded> {
         Loaded::new(backend, &self.model, self.network.clone())
     }
 }
@@ -111,15 +144,21 @@ fn measure<'a>(
         Backend::Cpu => None,
         Backend::Gpu(_) => Some(form.load(&Backend::Cpu)?),
     };
+    let exact = match &target.backend {
+        Backend::Gpu(_) if form.int8_activations => Some(form.load_exact(&Backend::Cpu)?),
+        _ => None,
+    };
     let speeds = args.batches.iter().map(|batch| {
         let batch = *batch as usize;
-        let expected = reference.as_ref().map(|cpu| nn::outputs(cpu, batch)).transpose()?;
-        let speed = nn::speed(&loaded, batch, &target.roofline, expected.as_deref())?;
+        let expected = reference.as_ref().map(|cpu| Expected::new(cpu, exact.as_ref(), batch));
+        let expected = expected.transpose()?;
+        let speed = nn::speed(&loaded, batch, &target.roofline, expected.as_ref())?;
         bar.inc(1);
         Ok(speed)
     });
     let speeds = speeds.collect::<Result<_>>()?;
-    Ok(Row { form, weight_bytes: loaded.weight_bytes(), speeds })
+    let (weight_bytes, int8_layers) = (loaded.weight_bytes(), loaded.int8_layers());
+    Ok(Row { form, weight_bytes, int8_layers, speeds })
 }
 
 fn as_text(forms: &[FormOf], targets: &[Target], rows: &[Vec<Row<'_>>]) -> String {
@@ -143,6 +182,12 @@ fn as_text(forms: &[FormOf], targets: &[Target], rows: &[Vec<Row<'_>>]) -> Strin
     }
     text.push('\n');
     text.push_str(&output::table(&header, 2, lines));
+    if forms.iter().any(|form| form.int8_activations) {
+        text.push_str(
+            "\nint8 activations: each row of a layer's inputs is rounded to 8 bits; on a GPU where \
+             that was measured to be faster.",
+        );
+    }
     text.push_str(
         "\nGFLOP/s counts the dense network's arithmetic in every form.\n\
          What a GPU gives was compared with the CPU's outputs.\n",

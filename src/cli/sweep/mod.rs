@@ -69,6 +69,8 @@ struct Row {
     times_smaller: f64,
     sqnr_db: Option<f64>,
     rows_per_second: f64,
+    /// Layers whose inputs might be rounded to 8 bits.
+    int8_layers: usize,
     /// No other row is as small and as accurate, or smaller, or more accurate.
     pareto: bool,
 }
@@ -114,7 +116,14 @@ fn sweep(arguments: &Arguments, common: &Common) -> Result<Sweep> {
     let weights = weights(&dense, choice)?;
     let variants = choice.variants(group_size(&weights));
     let output = folder.path().join("compressed");
-    let bench = Bench { network, backend, data, batch: named.batch_size(), output };
+    let bench = Bench {
+        network,
+        backend,
+        data,
+        batch: named.batch_size(),
+        int8_activations: named.int8_activations(),
+        output,
+    };
     let in_data = |error: crate::Error| error.in_file(&arguments.data.path);
     let bar = progress::steps(common, variants.len() as u64);
     let forms = variants.iter().map(|variant| {
@@ -130,6 +139,14 @@ fn sweep(arguments: &Arguments, common: &Common) -> Result<Sweep> {
     let rows = forms.iter().map(|form| row(form, &forms[0], &bench.data.labels));
     let mut rows: Vec<Row> = rows.collect();
     mark_pareto(&mut rows);
+    let mut notes = notes(&variants, &weights);
+    if bench.int8_activations {
+        let note = int8_note(&rows);
+        if rows.iter().all(|row| row.int8_layers == 0) {
+            output::warn(common, &note);
+        }
+        notes.push(note);
+    }
     Ok(Sweep {
         schema_version: 1,
         model: named.model.display().to_string(),
@@ -137,7 +154,7 @@ fn sweep(arguments: &Arguments, common: &Common) -> Result<Sweep> {
         data_rows: bench.data.labels.len(),
         device: bench.backend.name().to_owned(),
         batch_size: bench.batch,
-        notes: notes(&variants, &weights),
+        notes,
         rows,
     })
 }
@@ -148,6 +165,7 @@ struct Bench {
     backend: Backend,
     data: DataSet,
     batch: usize,
+    int8_activations: bool,
     /// Where a compressed model lies while it is measured.
     output: PathBuf,
 }
@@ -196,6 +214,7 @@ impl Bench {
 
     fn evaluate(&self, model: &Model) -> Result<Evaluation> {
         let loaded = Loaded::new(&self.backend, model, self.network.clone())?;
+        let loaded = loaded.int8_activations(self.int8_activations);
         nn::evaluate(&loaded, &self.data, self.batch)
     }
 }
@@ -217,6 +236,7 @@ fn row(form: &Measured, dense: &Measured, labels: &[u32]) -> Row {
         times_smaller: dense.bytes as f64 / form.bytes.max(1) as f64,
         sqnr_db: report.and_then(|report| report.sqnr_db),
         rows_per_second: found.rows_per_second,
+        int8_layers: found.int8_layers,
         pareto: false,
     }
 }
@@ -258,6 +278,21 @@ fn group_size(weights: &[Weight]) -> Option<usize> {
     };
     // Of equal ones the last counts.
     [16, 32, 64, 128].into_iter().max_by_key(covered).filter(|size| covered(size) > 0)
+}
+
+/// What rounding inputs reached.
+fn int8_note(rows: &[Row]) -> String {
+    match rows.iter().filter(|row| row.int8_layers > 0).count() {
+        0 => {
+            "--int8-activations changes nothing: no row has layers of codes that can be multiplied \
+              so; --quantize makes some"
+                .to_owned()
+        }
+        count => format!(
+            "--int8-activations: activations into the quantized layers of {count} rows are rounded \
+             to 8 bits"
+        ),
+    }
 }
 
 /// What rows with groups leave out.

@@ -130,6 +130,7 @@ fn figures(bytes: u64, correct: u64) -> Row {
         times_smaller: 1.0,
         sqnr_db: None,
         rows_per_second: 1.0,
+        int8_layers: 0,
         pareto: false,
     }
 }

@@ -89,6 +89,9 @@ pub(super) trait Simd: Copy + Send + Sync {
     const PANELS: usize;
     /// Independent sums of one vector that registers allow: a power of two.
     const CHAINS: usize;
+    /// What [`Simd::dot4`] takes from unsigned bytes: 0, or 128 where signed ones are multiplied
+    /// faster.
+    const CENTER: i32;
 
     fn splat(self, value: f32) -> Self::F;
     fn load(self, values: &[f32; LANES]) -> Self::F;
@@ -122,9 +125,11 @@ pub(super) trait Simd: Copy + Send + Sync {
     fn field(self, words: Self::I, shift: u32, mask: u32) -> Self::I;
     /// Signed integers, rounded to `f32`.
     fn to_f32(self, value: Self::I) -> Self::F;
-    /// `sum + Σ unsigned · signed` over the four bytes of each word, exactly: nothing saturates
-    /// on the way, and a sum beyond 32 bits wraps.
+    /// `sum + Σ (unsigned − CENTER) · signed` over the four bytes of each word, exactly: nothing
+    /// saturates on the way, and a sum beyond 32 bits wraps. No signed byte may be −128.
     fn dot4(self, sum: Self::I, unsigned: Self::I, signed: Self::I) -> Self::I;
+    /// `sum + Σ unsigned · signed` likewise for unsigned bytes below 128.
+    fn dot4_low(self, sum: Self::I, unsigned: Self::I, signed: Self::I) -> Self::I;
 }
 
 /// A set of vector instructions that this processor has.
@@ -182,7 +187,7 @@ impl Level {
         }
     }
 
-    /// The same for kernels that use [`Simd::dot4`], for which some levels have an instruction.
+    /// The same for kernels that use [`Simd::dot4`] or its like, for which some levels have an instruction.
     pub(super) fn run_dot4<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
             // SAFETY: as above.
@@ -224,8 +229,15 @@ mod tests {
                 simd.store_i(value, &mut words);
                 all.extend(words);
             };
-            keep(simd.dot4(c, a, b));
-            keep(simd.dot4(simd.splat_i(-7), b, a));
+            let half = simd.splat_i(S::CENTER / 2 * 0x0101_0101);
+            for (sum, unsigned, signed) in [(c, a, 1), (simd.splat_i(-7), b, 0)] {
+                let signed = simd.load_i(&self.words[signed].map(without_least));
+                let low = simd.field(unsigned, 0, 0x7f7f_7f7f);
+                keep(simd.dot4_low(sum, low, signed));
+                // What the level takes away comes back in two halves.
+                let sum = simd.dot4_low(simd.dot4_low(sum, half, signed), half, signed);
+                keep(simd.dot4(sum, unsigned, signed));
+            }
             keep(simd.sub_i(a, b));
             keep(simd.mul_i(a, b));
             for (bits, mask) in [(2, 0x0303_0303), (4, 0x0f0f_0f0f), (4, 15), (8, 255)] {
@@ -263,6 +275,11 @@ mod tests {
         }
     }
 
+    /// Bytes of −128 become −127.
+    fn without_least(word: u32) -> u32 {
+        u32::from_le_bytes(word.to_le_bytes().map(|byte| if byte == 0x80 { 0x81 } else { byte }))
+    }
+
     #[test]
     fn every_level_agrees_with_the_portable_one() {
         let mut state = 1_u64;
@@ -294,15 +311,18 @@ mod tests {
             type Output = u32;
             #[inline(always)]
             fn run<S: Simd>(self, simd: S) -> u32 {
-                let (unsigned, signed) = (0xff02_0001_u32, 0x80ff_057f_u32);
-                let [unsigned, signed] = [unsigned, signed].map(|word| simd.splat_i(word as i32));
+                let (unsigned, low, signed) = (0xff02_0001_u32, 0x7f02_0001_u32, 0x81ff_057f_u32);
+                let [unsigned, low, signed] =
+                    [unsigned, low, signed].map(|word| simd.splat_i(word as i32));
+                let sum = simd.dot4_low(simd.splat_i(1000), low, signed);
                 let mut words = [0; LANES];
-                simd.store_i(simd.dot4(simd.splat_i(1000), unsigned, signed), &mut words);
-                words[LANES - 1]
+                simd.store_i(simd.dot4(sum, unsigned, signed), &mut words);
+                // The signed bytes add up to 127 + 5 − 1 − 127.
+                words[LANES - 1].wrapping_add((S::CENTER * 4) as u32)
             }
         }
-        // 1 · 127 + 0 · 5 + 2 · (−1) + 255 · (−128)
-        let expected = 1000 + 127 - 2 - 255 * 128;
+        // 1 · 127 + 0 · 5 + 2 · (−1) + 255 · (−127), and the same with 127 for 255
+        let expected = 1000 + 2 * (127 - 2) - (127 + 255) * 127;
         for level in Level::available() {
             assert_eq!(level.run_dot4(Dot) as i32, expected, "{level:?}");
         }

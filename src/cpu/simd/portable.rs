@@ -22,6 +22,7 @@ impl Simd for Portable {
     // A vector takes four registers of 128 bits; x86 has sixteen of them and other targets more.
     const ROWS: usize = if cfg!(target_arch = "aarch64") { 4 } else { 2 };
     const PANELS: usize = 1;
+    const CENTER: i32 = 0;
     const CHAINS: usize = if cfg!(target_arch = "aarch64") { 4 } else { 2 };
 
     #[inline(always)]
@@ -128,6 +129,11 @@ impl Simd for Portable {
     #[inline(always)]
     fn to_f32(self, value: Self::I) -> Self::F {
         each(|i| value[i] as i32 as f32)
+    }
+
+    #[inline(always)]
+    fn dot4_low(self, sum: Self::I, unsigned: Self::I, signed: Self::I) -> Self::I {
+        self.dot4(sum, unsigned, signed)
     }
 
     #[inline(always)]

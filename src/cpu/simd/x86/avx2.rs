@@ -45,14 +45,23 @@ impl<const VNNI: bool> Avx2<VNNI> {
             if VNNI {
                 return _mm256_dpbusd_avx_epi32(sum, unsigned, signed);
             }
-            // As with AVX-512.
-            let low = _mm256_and_si256(unsigned, _mm256_set1_epi8(0x7f));
-            let high = _mm256_and_si256(_mm256_srli_epi16::<7>(unsigned), _mm256_set1_epi8(1));
-            let low = _mm256_maddubs_epi16(low, signed);
-            let high = _mm256_maddubs_epi16(high, signed);
-            let low = _mm256_madd_epi16(low, _mm256_set1_epi16(1));
-            let high = _mm256_madd_epi16(high, _mm256_set1_epi16(128));
-            _mm256_add_epi32(sum, _mm256_add_epi32(low, high))
+            // The magnitude of a signed byte is up to 128, and the other takes its sign: pairs of
+            // products fit 16 bits, 2 · 128 · 127.
+            let centered = _mm256_xor_si256(unsigned, _mm256_set1_epi8(i8::MIN));
+            let signed = _mm256_sign_epi8(signed, centered);
+            self.dot4_low_half(sum, _mm256_abs_epi8(centered), signed)
+        }
+    }
+
+    /// For unsigned bytes up to 127, or up to 128 where no signed one is −128.
+    #[inline(always)]
+    fn dot4_low_half(self, sum: __m256i, unsigned: __m256i, signed: __m256i) -> __m256i {
+        unsafe {
+            if VNNI {
+                return _mm256_dpbusd_avx_epi32(sum, unsigned, signed);
+            }
+            let pairs = _mm256_maddubs_epi16(unsigned, signed);
+            _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
         }
     }
 }
@@ -63,6 +72,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
 
     const ROWS: usize = 4;
     const PANELS: usize = 1;
+    const CENTER: i32 = if VNNI { 0 } else { 128 };
     const CHAINS: usize = 4;
 
     #[inline(always)]
@@ -220,6 +230,14 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
         [
             self.dot4_half(sum[0], unsigned[0], signed[0]),
             self.dot4_half(sum[1], unsigned[1], signed[1]),
+        ]
+    }
+
+    #[inline(always)]
+    fn dot4_low(self, sum: Self::I, unsigned: Self::I, signed: Self::I) -> Self::I {
+        [
+            self.dot4_low_half(sum[0], unsigned[0], signed[0]),
+            self.dot4_low_half(sum[1], unsigned[1], signed[1]),
         ]
     }
 }

@@ -15,6 +15,7 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
 
     const ROWS: usize = 8;
     const PANELS: usize = 3;
+    const CENTER: i32 = 0;
     const CHAINS: usize = 8;
 
     #[inline(always)]
@@ -139,6 +140,17 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
             let low = _mm512_madd_epi16(low, _mm512_set1_epi16(1));
             let high = _mm512_madd_epi16(high, _mm512_set1_epi16(128));
             _mm512_add_epi32(sum, _mm512_add_epi32(low, high))
+        }
+    }
+
+    #[inline(always)]
+    fn dot4_low(self, sum: __m512i, unsigned: __m512i, signed: __m512i) -> __m512i {
+        unsafe {
+            if VNNI {
+                return _mm512_dpbusd_epi32(sum, unsigned, signed);
+            }
+            let pairs = _mm512_maddubs_epi16(unsigned, signed);
+            _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))
         }
     }
 }
