@@ -2,11 +2,13 @@
 """Trains, prunes, slims, quantizes and distils on the whole of Fashion-MNIST, and holds the results
 to what Keras, numpy and PyTorch gave for the same.
 
-    benches/training.py DATA [--device cpu] [--seeds 1,2,3] [--only PART] [--json FILE]
+    benches/training.py DATA [--device cpu] [--seeds 1,2,3] [--only PART,PART]
+                        [--json FILE] [--markdown FILE]
 
 DATA is a folder with the four files of Fashion-MNIST. Builds tensorpress (TENSORPRESS=PATH takes a
 program that is built) and needs nothing beside Python 3. Every figure is a mean over the seeds. A
-row is MISSED, and the script ends with 1, where a figure lies below what it is held to.
+row is MISSED, and the script ends with 1, where a figure lies outside what it is held to.
+training-results.md holds what --markdown wrote.
 """
 
 import argparse
@@ -40,17 +42,19 @@ class Bench:
         self.arguments, self.folder = arguments, folder
         self.program = program()
         self.seeds = [int(seed) for seed in arguments.seeds.split(",")]
-        self.rows = []
+        self.rows, self.devices = [], set()
 
     def run(self, command, *arguments):
         """Runs a command that writes a model, and gives its report and the model."""
         out = self.folder / f"{len(os.listdir(self.folder))}.safetensors"
         more = ["-o", out, "--json", "--quiet", "--device", self.arguments.device]
-        line = [self.program, command, *map(str, arguments), *map(str, more)]
+        line = [self.program, command, *map(str, [*arguments, *more])]
         ran = subprocess.run(line, capture_output=True, text=True)
         if ran.returncode != 0:
             sys.exit(f"{' '.join(line)}\n{ran.stderr}")
-        return json.loads(ran.stdout), out
+        report = json.loads(ran.stdout)
+        self.devices.add(report["device"])
+        return report, out
 
     def learn(self, command, seed, *arguments):
         data = ["--data", self.arguments.data, "--seed", seed]
@@ -98,9 +102,6 @@ def dense(bench):
     trained = [bench.learn("train", seed, "--hidden", 100) for seed in bench.seeds]
     values = [report["test"]["accuracy"] for report, _ in trained]
     bench.row("dense", "784-100-10, 10 epochs", values, 0.868, 0.884, 0.8748)
-    first = [report["epochs"][0] for report, _ in trained]
-    rate = [epoch["rows_per_second"] for epoch in first]
-    bench.row("dense", "rows a second in the first epoch", rate)
     return [model for _, model in trained]
 
 
@@ -234,6 +235,35 @@ def distilled(bench):
     bench.row("distilled", "gain of distillation", gain, least=0.010)
 
 
+def machine():
+    """The processor, where Linux says."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = info.read_text().splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        model = names[0] if names else model
+    return f"{model}, {os.cpu_count()} cores"
+
+
+def markdown(bench, seconds):
+    """The rows as a table."""
+    devices = ", ".join(sorted(bench.devices))
+    lines = [
+        f"{date.today()}, {machine()}, on {devices}, seeds {bench.arguments.seeds}, {seconds:.0f} s:",
+        "",
+        "| Fashion-MNIST | mean | least–most | others | held to | |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in bench.rows:
+        reference = "" if row["reference"] is None else f"{row['reference']:.4f}"
+        verdict = ("MISSED" if row["missed"] else "met") if row["held_to"] else ""
+        spread = f"{row['least']:.4f}–{row['most']:.4f}"
+        cells = [row["what"], f"{row['mean']:.4f}", spread, reference, row["held_to"], verdict]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
@@ -241,13 +271,13 @@ def main():
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--only", default="dense,pruned,slimmed,quantized,lenet,distilled")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path)
     arguments = parser.parse_args()
     parts = arguments.only.split(",")
     start = time.time()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(arguments, Path(folder))
-        cores = os.cpu_count()
-        print(f"{date.today()}, {platform.machine()}, {cores} cores, device {arguments.device}")
+        print(f"{date.today()}, {machine()}, device {arguments.device}")
         print(f"{'Fashion-MNIST, mean of ' + str(len(bench.seeds)) + ' seeds':<58} {'':8} {'':<17} {'others':>7}")
         needs_dense = {"dense", "pruned", "slimmed", "quantized"} & set(parts)
         models = dense(bench) if needs_dense else []
@@ -257,7 +287,10 @@ def main():
         for part, run in [("lenet", lenet), ("distilled", distilled)]:
             if part in parts:
                 run(bench)
-    print(f"{time.time() - start:.0f} s")
+    seconds = time.time() - start
+    print(f"{seconds:.0f} s")
+    if arguments.markdown:
+        arguments.markdown.write_text(markdown(bench, seconds))
     if arguments.json:
         arguments.json.write_text(json.dumps(bench.rows, indent=1))
     sys.exit(any(row["missed"] for row in bench.rows))
