@@ -248,6 +248,12 @@ fn bad_input_is_refused() {
             &["--temperature is 0"],
         ),
         (
+            "distill --teacher m.safetensors --hidden 4 --loss mse",
+            digits,
+            2,
+            &["--loss does not go with a teacher", "leave it out"],
+        ),
+        (
             "train --hidden 4 --optimizer sgd --learning-rate 1e30",
             digits,
             1,
