@@ -105,7 +105,8 @@ pub(super) struct TrainingArguments {
 /// Takes file names that end as [`crate::nn::History::write`] knows them.
 fn history_name(text: &str) -> std::result::Result<PathBuf, String> {
     let path = PathBuf::from(text);
-    let ends = |ending: &str| path.extension().is_some_and(|found| found.eq_ignore_ascii_case(ending));
+    let ends =
+        |ending: &str| path.extension().is_some_and(|found| found.eq_ignore_ascii_case(ending));
     if ends("csv") || ends("json") {
         return Ok(path);
     }
