@@ -25,8 +25,8 @@ pub(super) struct TrainingArguments {
     /// Replace what is written where it exists
     #[arg(long, help_heading = "Output")]
     force: bool,
-    /// Write what each epoch gave: as JSON where the name ends in .json, else as CSV
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    /// Write what each epoch gave, as a .csv or .json file
+    #[arg(long, value_name = "FILE", value_parser = history_name, help_heading = "Output")]
     history: Option<PathBuf>,
     /// Draw loss and accuracy over the epochs, as an .svg file
     #[arg(long, value_name = "FILE", value_parser = plot::file_name, help_heading = "Output")]
@@ -100,6 +100,17 @@ pub(super) struct TrainingArguments {
     resume: bool,
     #[command(flatten)]
     device: Device,
+}
+
+/// Takes file names that end as [`crate::nn::History::write`] knows them.
+fn history_name(text: &str) -> std::result::Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    let ends =
+        |ending: &str| path.extension().is_some_and(|found| found.eq_ignore_ascii_case(ending));
+    if ends("csv") || ends("json") {
+        return Ok(path);
+    }
+    Err("a name that ends in .csv or .json was expected".into())
 }
 
 impl TrainingArguments {

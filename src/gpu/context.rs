@@ -47,6 +47,8 @@ pub(super) struct Inner {
     pub pipelines: Mutex<HashMap<String, Arc<Pipeline>>>,
     pub faults: Arc<Mutex<Faults>>,
     pub device_nanos: AtomicU64,
+    pub submits: AtomicU64,
+    pub read_bytes: AtomicU64,
 }
 
 /// What the driver said outside of any error scope.
@@ -127,6 +129,8 @@ impl Gpu {
             limits,
             faults,
             device_nanos: AtomicU64::new(0),
+            submits: AtomicU64::new(0),
+            read_bytes: AtomicU64::new(0),
         };
         Ok(Some(Self { inner: Arc::new(inner), choices: None }))
     }
@@ -204,6 +208,16 @@ impl Gpu {
     /// Bytes of buffers alive, in use or pooled.
     pub fn allocated_bytes(&self) -> u64 {
         self.inner.pool.allocated_bytes()
+    }
+
+    /// Submits so far.
+    pub fn submits(&self) -> u64 {
+        self.inner.submits.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that submits so far read back.
+    pub fn read_bytes(&self) -> u64 {
+        self.inner.read_bytes.load(Ordering::Relaxed)
     }
 
     /// A new, empty recording.

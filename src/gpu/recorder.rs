@@ -231,6 +231,9 @@ impl Recorder {
             let encoder = encode(&gpu, &commands, clock.as_ref());
             gpu.inner.queue.submit([encoder.finish()])
         })?;
+        let read: usize = downloads.iter().map(|(_, bytes)| bytes).sum();
+        gpu.inner.submits.fetch_add(1, Ordering::Relaxed);
+        gpu.inner.read_bytes.fetch_add(read as u64, Ordering::Relaxed);
         // Mapping is asked for at once, so that one poll serves all of it. Upload buffers are
         // mapped again before they go back to the pool.
         let mapped = |buffer: &Buffer, mode| {

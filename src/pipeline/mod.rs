@@ -100,7 +100,7 @@ pub struct Overrides {
 }
 
 impl Pipeline {
-    /// Reads a recipe from a file and checks it. No other file is looked at.
+    /// Reads a recipe from a file and checks it. No other file is read.
     ///
     /// # Errors
     /// [`Error::Input`], or [`crate::error::PipelineProblem`] with line and column.

@@ -1,7 +1,7 @@
 //! A recipe from TOML.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -38,9 +38,9 @@ pub(super) fn pipeline(text: &str, path: &Path, overrides: &Overrides) -> Result
     let mut fields = document(text)?;
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
     let output: Option<String> = fields.take("output")?;
-    let output = output.map_or_else(|| path.with_extension(""), |output| folder.join(output));
+    let output = output.map_or_else(|| path.with_extension(""), |output| joined(&folder, &output));
     let data: Option<String> = fields.take("data")?;
-    let data = data.map(|data| folder.join(data));
+    let data = data.map(|data| joined(&folder, &data));
     let seed: Option<u64> = fields.take("seed")?;
     let Overrides { data: other_data, output: other_output, seed: other_seed } = overrides;
     let top = Top {
@@ -119,7 +119,7 @@ fn action(
     Ok(match kind {
         Kind::Load => {
             let model: String = fields.require("model", "model = \"model.safetensors\"")?;
-            let model = top.folder.join(model);
+            let model = joined(&top.folder, &model);
             (Action::Load { model, activations: activations(fields)? }, None)
         }
         Kind::Train => (Action::Train(train(fields, top, chain)?), None),
@@ -153,10 +153,32 @@ fn action(
     })
 }
 
+/// `path` of a recipe that lies in `folder`. A folder that `path` leaves at once is left out:
+/// `../target` of `examples` is `target`. Not where it is a link, whose parent may be elsewhere.
+pub(super) fn joined(folder: &Path, path: &str) -> PathBuf {
+    let (mut folder, mut path) = (folder.to_owned(), Path::new(path));
+    let left = |folder: &Path| {
+        let named = matches!(folder.components().next_back(), Some(Component::Normal(_)));
+        named && std::fs::symlink_metadata(folder).is_ok_and(|found| found.is_dir())
+    };
+    while let Ok(rest) = path.strip_prefix("..") {
+        if !left(&folder) {
+            break;
+        }
+        folder.pop();
+        path = rest;
+    }
+    match (folder.as_os_str().is_empty(), path.as_os_str().is_empty()) {
+        (true, true) => PathBuf::from("."),
+        (false, true) => folder,
+        _ => folder.join(path),
+    }
+}
+
 /// The data of a step, or those of all steps.
 fn data_of(fields: &mut Fields<'_>, top: &Top) -> Result<Option<PathBuf>> {
     let own: Option<String> = fields.take("data")?;
-    Ok(own.map(|path| top.folder.join(path)).or_else(|| top.data.clone()))
+    Ok(own.map(|path| joined(&top.folder, &path)).or_else(|| top.data.clone()))
 }
 
 fn activations(fields: &mut Fields<'_>) -> Result<Option<Vec<Activation>>> {
@@ -177,4 +199,34 @@ fn warning(step: &Step) -> Option<String> {
             step.name
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_that_are_left_again_are_left_out() {
+        let root = tempfile::tempdir().expect("a folder");
+        let root = root.path();
+        std::fs::create_dir_all(root.join("a/b")).expect("made");
+        assert_eq!(joined(&root.join("a/b"), "../c/d"), root.join("a/c/d"));
+        assert_eq!(joined(&root.join("a/b"), "../../c"), root.join("c"));
+        assert_eq!(joined(&root.join("a"), ".."), root);
+        assert_eq!(joined(&root.join("a"), "c"), root.join("a/c"));
+        assert_eq!(joined(&root.join("a"), "/c"), Path::new("/c"));
+        // As `tensorpress apply examples/recipe.toml` has it; tests run in the repository.
+        assert_eq!(joined(Path::new("examples"), "../target/digits"), Path::new("target/digits"));
+        assert_eq!(joined(Path::new("examples"), ".."), Path::new("."));
+        // What is above is not known, or is no folder.
+        for folder in ["", ".", "..", "none", "Cargo.toml"] {
+            assert_eq!(joined(Path::new(folder), "../c"), Path::new(folder).join("../c"));
+        }
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(root.join("a/b"), root.join("link")).expect("made");
+            let link = root.join("link");
+            assert_eq!(joined(&link, "../c"), link.join("../c"));
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::chain::Chain;
 use super::fields::Fields;
-use super::read::{Scope, Top};
+use super::read::{Scope, Top, joined};
 use super::read_compression::quantization;
 use super::step::{Beginning, Distill, FineTune, NewNetwork, Source, Train};
 use crate::error::Result;
@@ -53,7 +53,7 @@ pub(super) fn fine_tune(fields: &mut Fields<'_>, top: &Top) -> Result<FineTune> 
 
 /// The step of this name, or else the model in this file or directory.
 fn source(name: String, top: &Top, chain: &Chain) -> Source {
-    chain.find(&name).map_or_else(|| Source::Model(top.folder.join(name)), Source::Step)
+    chain.find(&name).map_or_else(|| Source::Model(joined(&top.folder, &name)), Source::Step)
 }
 
 fn new_network(fields: &mut Fields<'_>) -> Result<NewNetwork> {

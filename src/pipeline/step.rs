@@ -10,7 +10,7 @@ use crate::compress::{Format, Recipe};
 use crate::error::{Result, UsageError};
 use crate::io::Split;
 use crate::nn::Init;
-use crate::nn::train::TrainingOptions;
+use crate::nn::train::{Loss, TrainingOptions};
 use crate::scheme::Activation;
 
 /// What a step does, by its name.
@@ -159,10 +159,10 @@ impl Distill {
     /// The weight of the teacher where nothing else is asked for.
     pub const ALPHA: f32 = 0.9;
 
-    /// Checks the ranges of temperature and alpha.
+    /// Checks the ranges of temperature and alpha, and that nothing else is to be made small.
     ///
     /// # Errors
-    /// [`UsageError::OutOfRange`].
+    /// [`UsageError::OutOfRange`] or [`UsageError::Conflict`].
     pub fn check(&self) -> Result<()> {
         let refuse = |what, value: f32, expected| {
             Err(UsageError::OutOfRange { what, value: value.to_string(), expected }.into())
@@ -172,6 +172,14 @@ impl Distill {
         }
         if !(0.0..=1.0).contains(&self.alpha) {
             return refuse("--alpha", self.alpha, "from 0 to 1");
+        }
+        if self.options.loss != Loss::default() {
+            return Err(UsageError::Conflict {
+                first: "--loss",
+                second: "a teacher",
+                advice: "leave it out: a student learns by cross-entropy and its teacher's answers",
+            }
+            .into());
         }
         Ok(())
     }

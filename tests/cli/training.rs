@@ -236,6 +236,8 @@ fn bad_input_is_refused() {
         ("train --hidden 4 --momentum 0.9", digits, 2, &["--momentum", "--optimizer sgd"]),
         ("train --hidden 4 --resume", digits, 66, &["no checkpoint", "without --resume"]),
         ("train --hidden 4 --plot curve.png", digits, 2, &[".svg"]),
+        ("train --hidden 4 --history h.txt", digits, 2, &["h.txt", ".csv or .json"]),
+        ("train --hidden 4 --history json", digits, 2, &["json", ".csv or .json"]),
         ("train --hidden 4", &path("none.npz"), 66, &["none.npz"]),
         ("distill --teacher none.safetensors --hidden 4", digits, 66, &["none.safetensors"]),
         ("distill --teacher m.safetensors --hidden 4 --alpha 2", digits, 2, &["--alpha is 2"]),
@@ -244,6 +246,12 @@ fn bad_input_is_refused() {
             digits,
             2,
             &["--temperature is 0"],
+        ),
+        (
+            "distill --teacher m.safetensors --hidden 4 --loss mse",
+            digits,
+            2,
+            &["--loss does not go with a teacher", "leave it out"],
         ),
         (
             "train --hidden 4 --optimizer sgd --learning-rate 1e30",

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use tensorpress::compress::{Format, Recipe};
 use tensorpress::error::{Error, TrainProblem};
+use tensorpress::gpu::{DeviceChoice, GpuOptions};
 use tensorpress::io::{Array, ArrayData, DataSet, Model, Split};
 use tensorpress::nn::train::{
     Checkpoints, Distillation, Ended, Loss, Progress, PruneOptions, Training, TrainingOptions,
@@ -104,6 +105,37 @@ fn an_interrupted_training_goes_on_to_the_same_bytes() {
             assert_eq!(figures(&second), figures(&whole), "{name}, stopped at {stop}");
         }
     }
+}
+
+/// On a GPU a step takes at most one submit, and nothing is read back within an epoch but the
+/// metrics of its rows, 8 bytes each.
+#[test]
+fn an_epoch_reads_back_metrics_alone() {
+    // Not the shared one: what other tests do on it would count.
+    let backend = Backend::open(&DeviceChoice::Gpu, GpuOptions::default()).expect("an adapter");
+    let Backend::Gpu(gpu) = &backend else { panic!("a GPU was asked for") };
+    let mut training = training(&backend, &eventful());
+    let counts = || (gpu.submits(), gpu.read_bytes());
+    let (mut began, mut told) = ((0, counts().0), counts());
+    let mut seen = 0;
+    training
+        .run(None, &mut |now| {
+            match now {
+                Progress::Steps { rows, steps: (step, _), .. } => {
+                    let (submits, bytes) = counts();
+                    let read = bytes - told.1;
+                    assert!(read == 0 || read == 8 * rows as u64, "{read} bytes after {rows} rows");
+                    let (steps, submits) = (step - began.0, submits - began.1);
+                    assert!(submits <= steps, "{submits} submits for {steps} steps");
+                    seen += 1;
+                }
+                Progress::Epoch(record) => began = (record.step, counts().0),
+            }
+            told = counts();
+            ControlFlow::Continue(())
+        })
+        .expect("trains");
+    assert!(seen >= 4 && gpu.read_bytes() > 0, "told {seen} times");
 }
 
 #[test]
