@@ -181,12 +181,7 @@ pub(super) fn multiply<S: Simd, E: Element, const M: usize, const P: usize>(
     }
     // Several sums of an output where there are few, so that an addition need not wait for the one
     // before it.
-    let chains = S::CHAINS.min(match M * P {
-        1 => 8,
-        2..4 => 4,
-        4..8 => 2,
-        _ => 1,
-    });
+    let chains = (S::CHAINS >> (M * P).ilog2()).max(1);
     let mut sums = [[[simd.splat(0.0); P]; M]; 8];
     let mut k = 0;
     while k + chains <= terms {
