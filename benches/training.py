@@ -135,7 +135,7 @@ def recovered(bench, models, name, share, scope, epochs, reference):
 
 def pruned(bench, models):
     # Where 2 or 5 % of the 1000 weights of the last layer stay, networks of different seeds recover
-    # to accuracies .05 apart, so that three of them say little.
+    # to accuracies up to .21 apart, so that three of them say little.
     more = [(seed, bench.learn("train", seed, "--hidden", 100)[1]) for seed in bench.more_seeds]
     for share, alone, tuned in [
         (0.5, 0.832, 0.8816),
