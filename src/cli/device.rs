@@ -108,10 +108,8 @@ impl Device {
                 output::note(common, "no hardware GPU found; using the CPU backend");
             }
             Backend::Gpu(gpu) if gpu.is_software() => {
-                let text = format!(
-                    "{} is emulated on the CPU; --device cpu is faster and gives the same result",
-                    gpu.label()
-                );
+                let text =
+                    format!("{} is emulated on the CPU; --device cpu is faster", gpu.label());
                 output::warn(common, &text);
             }
             _ => {}
