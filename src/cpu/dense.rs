@@ -1,5 +1,6 @@
 //! A dense layer on the CPU.
 
+use std::array;
 use std::ops::Range;
 
 use bytemuck::Pod;
@@ -145,6 +146,23 @@ impl<E: Element> Of<E> {
     fn panel(&self, panel: usize) -> &[E::Vector] {
         &self.vectors[panel * self.inputs..][..self.inputs]
     }
+
+    /// One row of inputs times `P` panels, and `P`.
+    #[inline(always)]
+    fn side_by_side<S: Simd, const P: usize>(
+        &self,
+        simd: S,
+        panel: usize,
+        x: &[f32],
+        sums: &mut [Floats],
+    ) -> usize {
+        let panels = array::from_fn(|p| self.panel(panel + p));
+        let [products] = multiply::<S, E, 1, P>(simd, [x], panels);
+        for p in 0..P {
+            simd.store(products[p], &mut sums[p].0);
+        }
+        P
+    }
 }
 
 impl<E: Element> Panels for Of<E> {
@@ -187,6 +205,19 @@ impl<E: Element> Panels for Of<E> {
     fn vector<S: Simd>(&self, simd: S, panel: usize, x: &[f32]) -> S::F {
         let [[sum]] = multiply::<S, E, 1, 1>(simd, [x], [self.panel(panel)]);
         sum
+    }
+
+    #[inline(always)]
+    fn vectors<S: Simd>(&self, simd: S, span: Range<usize>, x: &[f32], sums: &mut [Floats]) {
+        let mut panel = span.start;
+        while panel < span.end {
+            let sums = &mut sums[panel - span.start..];
+            panel += match span.end - panel {
+                4.. if S::STREAMS >= 4 => self.side_by_side::<S, 4>(simd, panel, x, sums),
+                2.. if S::STREAMS >= 2 => self.side_by_side::<S, 2>(simd, panel, x, sums),
+                _ => self.side_by_side::<S, 1>(simd, panel, x, sums),
+            };
+        }
     }
 }
 

@@ -3,9 +3,12 @@
 
 use std::ops::Range;
 
+use bytemuck::Zeroable;
+
 use super::blocks::Finish;
+use super::dense::F32;
 use super::int8_inputs;
-use super::product::{self, Panels, fill_panels, prefetch, room, total};
+use super::product::{self, Panels, fill_panels, multiply, prefetch, room, total};
 use super::quantize::{row_segment_len, segment_index};
 use super::simd::{Floats, LANES, Level, Simd, Words};
 use crate::scheme::{Activation, Bits, QuantParams, QuantScheme};
@@ -179,17 +182,17 @@ struct Coded<'a, const BITS: u32>(&'a PackedPanels);
 
 impl<const BITS: u32> Coded<'_, BITS> {
     const PER_WORD: usize = 32 / BITS as usize;
-    const MASK: u32 = (1 << BITS) - 1;
 
-    /// Scale and offset of a segment.
+    /// Scale of a segment and, where there are zero points, those in units of codes.
     #[inline(always)]
-    fn segment<S: Simd>(&self, simd: S, panel: usize, segment: usize) -> (S::F, S::F) {
+    fn segment<S: Simd>(&self, simd: S, panel: usize, segment: usize) -> (S::F, Option<S::F>) {
         let at = panel * self.0.segments() + segment;
-        let offset = match self.0.offsets.get(at) {
-            Some(offset) => simd.to_f32(simd.load_i(&offset.0)),
-            None => simd.splat(self.0.middle() as f32),
-        };
-        (simd.load(&self.0.scales[at].0), offset)
+        let zero_point = self.0.offsets.get(at).map(|offset| {
+            let middle = simd.splat_i(self.0.middle());
+            let zero_point = simd.to_f32(simd.sub_i(simd.load_i(&offset.0), middle));
+            simd.mul(zero_point, simd.splat(S::centered_unit(BITS)))
+        });
+        (simd.load(&self.0.scales[at].0), zero_point)
     }
 
     /// The words of a segment.
@@ -199,15 +202,92 @@ impl<const BITS: u32> Coded<'_, BITS> {
         &self.0.words[(panel * self.0.segments() + segment) * words..][..words]
     }
 
-    /// Code `number` of each word, less the offset: exact.
+    /// Code `number` of each word, less its zero point, in units of [`Simd::centered_unit`]: exact.
     #[inline(always)]
-    fn code<S: Simd>(simd: S, words: S::I, number: usize, offset: S::F) -> S::F {
+    fn code<S: Simd>(simd: S, words: S::I, number: usize, zero_point: Option<S::F>) -> S::F {
         let bit = 8 * (number as u32 % 4) + BITS * (number as u32 / 4);
-        // Mantissas have 23 bits: the upper half of a word must come down first.
-        let (at, words) =
-            if bit < 16 { (bit, words) } else { (bit - 16, simd.field(words, 16, 0xffff)) };
-        let bias = simd.splat((1 << (23 - at)) as f32);
-        simd.sub(simd.biased(words, at, Self::MASK), simd.add(bias, offset))
+        let code = simd.centered(words, bit, BITS);
+        zero_point.map_or(code, |zero_point| simd.sub(code, zero_point))
+    }
+
+    /// From units of [`Simd::centered_unit`] to ones.
+    #[inline(always)]
+    fn in_ones<S: Simd>(simd: S, value: S::F) -> S::F {
+        match S::centered_unit(BITS) {
+            1.0 => value,
+            unit => simd.mul(value, simd.splat(1.0 / unit)),
+        }
+    }
+
+    /// The weights of codes of one segment, those before `skip` of the first word left out: a block
+    /// may begin inside a word where segments have odd lengths.
+    #[inline(always)]
+    fn decode<S: Simd>(
+        simd: S,
+        words: &[Words],
+        skip: usize,
+        (scale, zero_point): (S::F, Option<S::F>),
+        to: &mut [Floats],
+    ) {
+        let (head, body) = to.split_at_mut(match skip {
+            0 => 0,
+            skip => to.len().min(Self::PER_WORD - skip),
+        });
+        let (first, words) = words.split_at(usize::from(skip > 0).min(words.len()));
+        if let Some(first) = first.first() {
+            let first = simd.load_i(&first.0);
+            for (i, to) in head.iter_mut().enumerate() {
+                let code = Self::code(simd, first, skip + i, zero_point);
+                simd.store(simd.mul(Self::in_ones(simd, code), scale), &mut to.0);
+            }
+        }
+        let mut whole = body.chunks_exact_mut(Self::PER_WORD);
+        let mut words = words.iter();
+        for (to, words) in whole.by_ref().zip(words.by_ref()) {
+            prefetch(simd, words);
+            let words = simd.load_i(&words.0);
+            for i in 0..Self::PER_WORD {
+                let code = Self::code(simd, words, i, zero_point);
+                simd.store(simd.mul(Self::in_ones(simd, code), scale), &mut to[i].0);
+            }
+        }
+        if let Some(last) = words.next() {
+            let last = simd.load_i(&last.0);
+            for (i, to) in whole.into_remainder().iter_mut().enumerate() {
+                let code = Self::code(simd, last, i, zero_point);
+                simd.store(simd.mul(Self::in_ones(simd, code), scale), &mut to.0);
+            }
+        }
+    }
+
+    /// Codes times inputs of one segment, added up, in units of [`Simd::centered_unit`].
+    #[inline(always)]
+    fn dot<S: Simd>(simd: S, words: &[Words], x: &[f32], zero_point: Option<S::F>) -> S::F {
+        // Several sums, so that an addition need not wait for the one before it, and few enough to
+        // leave registers for the codes.
+        let mut sums = [simd.splat(0.0); 4];
+        let chains = (S::CHAINS / 2).min(4);
+        let mut whole = x.chunks_exact(Self::PER_WORD);
+        for (x, words) in whole.by_ref().zip(words) {
+            prefetch(simd, words);
+            let mut words = simd.load_i(&words.0);
+            // Eight at a time are unrolled, sixteen are not. The second eight lie four bits higher.
+            for x in x.chunks_exact(Self::PER_WORD.min(8)) {
+                for i in 0..x.len() {
+                    let code = Self::code(simd, words, i, zero_point);
+                    sums[i % chains] = simd.mul_add(simd.splat(x[i]), code, sums[i % chains]);
+                }
+                words = simd.field(words, 4, u32::MAX);
+            }
+        }
+        if let Some(words) = words.get(x.len() / Self::PER_WORD) {
+            let words = simd.load_i(&words.0);
+            for (i, x) in whole.remainder().iter().enumerate() {
+                let code = Self::code(simd, words, i, zero_point);
+                sums[0] = simd.mul_add(simd.splat(*x), code, sums[0]);
+            }
+        }
+        total(simd, &mut sums[..chains])
     }
 }
 
@@ -241,40 +321,12 @@ impl<const BITS: u32> Panels for Coded<'_, BITS> {
         let mut input = inputs.start;
         while !rest.is_empty() {
             let (segment, at) = (input / len, input % len);
-            let (scale, offset) = self.segment(simd, panel, segment);
+            let (scale, zero_point) = self.segment(simd, panel, segment);
             let words = &self.words(panel, segment)[at / Self::PER_WORD..];
             let (part, more) = rest.split_at_mut(rest.len().min(len - at));
-            // A block may begin inside a word where segments have odd lengths.
-            let skip = at % Self::PER_WORD;
-            let (head, body) = part.split_at_mut(match skip {
-                0 => 0,
-                skip => part.len().min(Self::PER_WORD - skip),
-            });
-            if let Some(word) = words.first() {
-                let word = simd.load_i(&word.0);
-                for (number, to) in (skip..).zip(head.iter_mut()) {
-                    let code = Self::code(simd, word, number, offset);
-                    simd.store(simd.mul(code, scale), &mut to.0);
-                }
-            }
-            let words = &words[usize::from(skip > 0)..];
-            let mut whole = body.chunks_exact_mut(Self::PER_WORD);
-            let mut number = 0;
-            for to in whole.by_ref() {
-                prefetch(simd, &words[number]);
-                let word = simd.load_i(&words[number].0);
-                number += 1;
-                for i in 0..Self::PER_WORD {
-                    let code = Self::code(simd, word, i, offset);
-                    simd.store(simd.mul(code, scale), &mut to[i].0);
-                }
-            }
-            if let Some(word) = words.get(number) {
-                let word = simd.load_i(&word.0);
-                for (i, to) in whole.into_remainder().iter_mut().enumerate() {
-                    let code = Self::code(simd, word, i, offset);
-                    simd.store(simd.mul(code, scale), &mut to.0);
-                }
+            match zero_point {
+                None => Self::decode(simd, words, at % Self::PER_WORD, (scale, None), part),
+                some => Self::decode(simd, words, at % Self::PER_WORD, (scale, some), part),
             }
             input += part.len();
             rest = more;
@@ -289,28 +341,35 @@ impl<const BITS: u32> Panels for Coded<'_, BITS> {
         for segment in 0..self.0.segments() {
             let x = &x[segment * len..x.len().min((segment + 1) * len)];
             let words = self.words(panel, segment);
-            let (scale, offset) = self.segment(simd, panel, segment);
-            // Several sums, so that an addition need not wait for the one before it.
-            let mut parts = [simd.splat(0.0); 4];
-            let chains = S::CHAINS.min(4);
-            let mut whole = x.chunks_exact(Self::PER_WORD);
-            for (x, words) in whole.by_ref().zip(words) {
-                prefetch(simd, words);
-                let words = simd.load_i(&words.0);
-                for i in 0..Self::PER_WORD {
-                    let code = Self::code(simd, words, i, offset);
-                    let part = &mut parts[i % chains];
-                    *part = simd.mul_add(simd.splat(x[i]), code, *part);
-                }
-            }
-            if let Some(words) = words.get(x.len() / Self::PER_WORD) {
-                let words = simd.load_i(&words.0);
-                for (i, x) in whole.remainder().iter().enumerate() {
-                    let code = Self::code(simd, words, i, offset);
-                    parts[0] = simd.mul_add(simd.splat(*x), code, parts[0]);
-                }
-            }
-            sum = simd.mul_add(total(simd, &mut parts[..chains]), scale, sum);
+            let (scale, zero_point) = self.segment(simd, panel, segment);
+            // Two loops: one without zero points has less to do.
+            let dot = match zero_point {
+                None => Self::dot(simd, words, x, None),
+                some => Self::dot(simd, words, x, some),
+            };
+            sum = simd.mul_add(Self::in_ones(simd, dot), scale, sum);
+        }
+        let mut lanes = [0.0; LANES];
+        simd.store(sum, &mut lanes);
+        if S::centered_unit(BITS) > 1.0 && !lanes.iter().all(|lane| lane.is_finite()) {
+            // Inputs beyond 2^97 overflow in such units, and not in ones.
+            return self.decoded(simd, panel, x);
+        }
+        sum
+    }
+}
+
+impl<const BITS: u32> Coded<'_, BITS> {
+    /// [`Panels::vector`] of weights that are decoded before they are multiplied.
+    #[inline(always)]
+    fn decoded<S: Simd>(&self, simd: S, panel: usize, x: &[f32]) -> S::F {
+        let mut buffer = [Floats::zeroed(); 256];
+        let mut sum = simd.splat(0.0);
+        for (block, x) in x.chunks(Self::BLOCK).enumerate() {
+            let inputs = block * Self::BLOCK..block * Self::BLOCK + x.len();
+            let tile = self.tile(simd, panel, inputs, &mut buffer);
+            let [[part]] = multiply::<S, F32, 1, 1>(simd, [x], [tile]);
+            sum = simd.add(sum, part);
         }
         sum
     }

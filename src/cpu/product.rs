@@ -35,6 +35,13 @@ pub(super) trait Panels: Sync {
     ) -> &'a [Floats];
     /// One row of inputs times a panel.
     fn vector<S: Simd>(&self, simd: S, panel: usize, x: &[f32]) -> S::F;
+    /// One row of inputs times the panels of `span`, a sum each.
+    #[inline(always)]
+    fn vectors<S: Simd>(&self, simd: S, span: Range<usize>, x: &[f32], sums: &mut [Floats]) {
+        for (sum, panel) in sums.iter_mut().zip(span) {
+            simd.store(self.vector(simd, panel, x), &mut sum.0);
+        }
+    }
 }
 
 /// Panels of one type of float or another, chosen when they are made: the kernels are compiled for
@@ -59,7 +66,7 @@ pub(super) fn run<W: Panels>(weights: &W, x: &[f32], finish: Finish<'_>, out: &m
     }
     assert_eq!(x.len(), batch * inputs);
     let cost = batch * outputs * inputs + weights.bytes();
-    let group = if batch == 1 { 1 } else { 3 };
+    let group = if batch == 1 { 4 } else { 3 };
     let row_group = if W::DECODED { ROWS } else { 8 };
     Shape { batch, outputs, cost, group, row_group }.run(finish, out, |rows, span, sums| {
         let x = &x[rows.start * inputs..rows.end * inputs];
@@ -85,11 +92,7 @@ impl<W: Panels> Kernel for Part<'_, W> {
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         if self.single {
-            // Panel by panel, so that memory is read in one stream: several are half as fast.
-            for (sum, panel) in self.sums.iter_mut().zip(self.span) {
-                simd.store(self.weights.vector(simd, panel, self.x), &mut sum.0);
-            }
-            return;
+            return self.weights.vectors(simd, self.span, self.x, self.sums);
         }
         let mut buffer = vec![Floats::zeroed(); if W::DECODED { W::BLOCK * S::PANELS } else { 0 }];
         let mut panel = self.span.start;
@@ -225,7 +228,9 @@ const AHEAD: usize = 16 << 10;
 /// Asks for what follows `vector` in its stream.
 #[inline(always)]
 pub(super) fn prefetch<S: Simd, T>(simd: S, vector: &T) {
-    simd.prefetch(std::ptr::from_ref(vector).cast::<u8>().wrapping_add(AHEAD));
+    if S::STREAMS == 1 {
+        simd.prefetch(std::ptr::from_ref(vector).cast::<u8>().wrapping_add(AHEAD));
+    }
 }
 
 /// Adds the products of input `k`.

@@ -61,9 +61,9 @@ impl AsMut<[u16; LANES]> for Halves {
     }
 }
 
-/// Exponent bits of 2^(23−at).
-const fn exponent(at: u32) -> u32 {
-    (127 + 23 - at) << 23
+/// The highest bit of every field of `bits` bits.
+const fn tops(bits: u32) -> u32 {
+    u32::MAX / ((1 << bits) - 1) << (bits - 1)
 }
 
 /// Work that is compiled for each level.
@@ -89,6 +89,9 @@ pub(super) trait Simd: Copy + Send + Sync {
     const PANELS: usize;
     /// Independent sums of one vector that registers allow: a power of two.
     const CHAINS: usize;
+    /// Panels of weights that one row of inputs reads side by side. Where it is one, what comes next
+    /// is asked for ahead; where it is several, what the processor asks for by itself is faster.
+    const STREAMS: usize;
     /// What [`Simd::dot4`] takes from unsigned bytes: 0, or 128 where signed ones are multiplied
     /// faster.
     const CENTER: i32;
@@ -107,9 +110,12 @@ pub(super) trait Simd: Copy + Send + Sync {
     fn load_bf16(self, bits: &[u16; LANES]) -> Self::F;
     /// The first values, each at the place of the next set bit of `mask`; 0 elsewhere.
     fn expand(self, mask: u16, values: Self::F) -> Self::F;
-    /// `2^(23−at) + (word >> at & mask)` of each word, exactly, without a shift: the bits stay where
-    /// they are and become the end of a mantissa. `mask << at` must lie below 2²³.
-    fn biased(self, words: Self::I, at: u32, mask: u32) -> Self::F;
+    /// The unsigned number in `bits` bits of each word, those from bit `at`, a multiple of `bits`,
+    /// less 2^(bits − 1), in units of [`Simd::centered_unit`]: exactly. `bits` is at most 8.
+    fn centered(self, words: Self::I, at: u32, bits: u32) -> Self::F;
+
+    /// What 1 becomes in [`Simd::centered`], a power of two from 1 to 2^30.
+    fn centered_unit(bits: u32) -> f32;
 
     /// Asks for what lies at an address, which may be any.
     fn prefetch(self, address: *const u8);
@@ -250,9 +256,11 @@ mod tests {
                 simd.store(value, &mut floats);
                 all.extend(floats.map(f32::to_bits));
             };
-            for (bits, last) in [(2, 21), (4, 19), (8, 15)] {
-                for at in 0..=last {
-                    keep(simd.biased(a, at, (1 << bits) - 1));
+            for bits in [2, 4, 8] {
+                for at in (0..32).step_by(bits) {
+                    let unit = S::centered_unit(bits as u32);
+                    let field = simd.centered(a, at as u32, bits as u32);
+                    keep(simd.mul(field, simd.splat(1.0 / unit)));
                 }
             }
             keep(simd.to_f32(b));

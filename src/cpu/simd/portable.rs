@@ -2,7 +2,7 @@
 
 use std::array;
 
-use super::{LANES, Simd, exponent};
+use super::{LANES, Simd};
 use crate::cpu::convert;
 
 /// See the module.
@@ -24,6 +24,7 @@ impl Simd for Portable {
     const PANELS: usize = 1;
     const CENTER: i32 = 0;
     const CHAINS: usize = if cfg!(target_arch = "aarch64") { 4 } else { 2 };
+    const STREAMS: usize = 1;
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F {
@@ -88,8 +89,13 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn biased(self, words: Self::I, at: u32, mask: u32) -> Self::F {
-        each(|i| f32::from_bits(words[i] & (mask << at) | exponent(at)))
+    fn centered(self, words: Self::I, at: u32, bits: u32) -> Self::F {
+        each(|i| ((words[i] >> at & ((1 << bits) - 1)) as i32 - (1 << (bits - 1))) as f32)
+    }
+
+    #[inline(always)]
+    fn centered_unit(_: u32) -> f32 {
+        1.0
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::{LANES, Simd, exponent};
+use super::super::{LANES, Simd, tops};
 
 /// Twice 256 bits, with fused multiply-add; with `VNNI` also `vpdpbusd`.
 #[derive(Clone, Copy)]
@@ -74,6 +74,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     const PANELS: usize = 1;
     const CENTER: i32 = if VNNI { 0 } else { 128 };
     const CHAINS: usize = 4;
+    const STREAMS: usize = 4;
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F {
@@ -157,15 +158,25 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
 
     #[inline(always)]
-    fn biased(self, words: Self::I, at: u32, mask: u32) -> Self::F {
+    fn centered(self, words: Self::I, at: u32, bits: u32) -> Self::F {
         unsafe {
-            let mask = _mm256_set1_epi32((mask << at) as i32);
-            let exponent = _mm256_set1_epi32(exponent(at) as i32);
+            // With its sign turned, a field at the top of a word is a signed number. That takes few
+            // constants, for which there are few registers, and what it takes runs on all ports.
+            let turn = _mm256_set1_epi32(tops(bits) as i32);
+            let up = _mm256_set1_epi32((32 - bits - at) as i32);
+            let mask = _mm256_set1_epi32((u32::MAX << (32 - bits)) as i32);
+            let low = _mm256_sllv_epi32(_mm256_xor_si256(words[0], turn), up);
+            let high = _mm256_sllv_epi32(_mm256_xor_si256(words[1], turn), up);
             [
-                _mm256_castsi256_ps(_mm256_or_si256(_mm256_and_si256(words[0], mask), exponent)),
-                _mm256_castsi256_ps(_mm256_or_si256(_mm256_and_si256(words[1], mask), exponent)),
+                _mm256_cvtepi32_ps(_mm256_and_si256(low, mask)),
+                _mm256_cvtepi32_ps(_mm256_and_si256(high, mask)),
             ]
         }
+    }
+
+    #[inline(always)]
+    fn centered_unit(bits: u32) -> f32 {
+        (1_u32 << (32 - bits)) as f32
     }
 
     #[inline(always)]

@@ -3,7 +3,7 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::super::{LANES, Simd, exponent};
+use super::super::{LANES, Simd};
 
 /// 512 bits; with `VNNI` also `vpdpbusd`.
 #[derive(Clone, Copy)]
@@ -17,6 +17,7 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     const PANELS: usize = 3;
     const CENTER: i32 = 0;
     const CHAINS: usize = 8;
+    const STREAMS: usize = 1;
 
     #[inline(always)]
     fn splat(self, value: f32) -> __m512 {
@@ -72,13 +73,24 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     }
 
     #[inline(always)]
-    fn biased(self, words: __m512i, at: u32, mask: u32) -> __m512 {
+    fn centered(self, words: __m512i, at: u32, bits: u32) -> __m512 {
         unsafe {
-            let mask = _mm512_set1_epi32((mask << at) as i32);
-            let exponent = _mm512_set1_epi32(exponent(at) as i32);
+            // The bits stay where they are and become the end of a mantissa: 2^(23 − at) + field,
+            // exactly. Mantissas have 23 bits, so the upper half of a word must come down first.
+            let upper = at / 16 * 16;
+            let (words, at) = (_mm512_srlv_epi32(words, _mm512_set1_epi32(upper as i32)), at % 16);
+            let mask = _mm512_set1_epi32((((1_u32 << bits) - 1) << at) as i32);
+            let exponent = _mm512_set1_epi32(((127 + 23 - at) << 23) as i32);
             // (words and mask) or exponent
-            _mm512_castsi512_ps(_mm512_ternarylogic_epi32::<0xea>(words, mask, exponent))
+            let biased = _mm512_ternarylogic_epi32::<0xea>(words, mask, exponent);
+            let bias = (1_u32 << (23 - at)) as f32 + (1_u32 << (bits - 1)) as f32;
+            _mm512_sub_ps(_mm512_castsi512_ps(biased), _mm512_set1_ps(bias))
         }
+    }
+
+    #[inline(always)]
+    fn centered_unit(_: u32) -> f32 {
+        1.0
     }
 
     #[inline(always)]
