@@ -6,7 +6,7 @@ use bytemuck::Zeroable;
 use rayon::prelude::*;
 
 use super::activation;
-use super::simd::{Floats, LANES, Level};
+use super::simd::{Floats, Kernel, LANES, Level, Simd};
 use super::team;
 use crate::scheme::Activation;
 
@@ -26,8 +26,10 @@ pub(super) struct Finish<'a> {
 pub(super) struct Shape {
     pub batch: usize,
     pub outputs: usize,
-    /// Bytes read once and multiplications, together: about 10 ps each.
-    pub cost: usize,
+    /// Multiplications that take one thread about 20 ps each.
+    pub products: usize,
+    /// Bytes of the weights.
+    pub bytes: usize,
     /// Panels that are worth computing together.
     pub group: usize,
     /// Rows that are worth computing together, 8 or more of them: many where weights are decoded
@@ -35,39 +37,45 @@ pub(super) struct Shape {
     pub row_group: usize,
 }
 
-/// Cost below which threads cost more than they save: about 20 µs.
-const PARALLEL_FROM: usize = 1 << 21;
+/// Cost below which threads cost more than they save: about 15 µs.
+const PARALLEL_FROM: usize = 3 << 19;
 /// Cost of a part that is worth handing out.
 const PART_FROM: usize = 1 << 19;
+/// Parts a thread: many, so that none waits long for one that began late or was interrupted.
+const PARTS: usize = 16;
 /// Rows of a part, at most: their inputs should stay in the second cache.
 pub(super) const ROWS: usize = 128;
 /// Vectors of sums of a part, at most: they should stay in the second cache.
 const SUMS: usize = 1024;
+/// Bytes of weights that each part may read all of: they should stay in the second cache.
+const SMALL: usize = 1 << 19;
 
 impl Shape {
     fn panels(&self) -> usize {
         self.outputs.div_ceil(LANES)
     }
 
+    /// What it takes, in units of about 10 ps.
+    fn cost(&self) -> usize {
+        self.products + self.bytes
+    }
+
     /// Rows and panels of a part.
     fn part(&self, threads: usize) -> (usize, usize) {
         let (group, panels) = (self.group, self.panels());
+        let most = |rows: usize| panels.min((SUMS / rows / group).max(1) * group);
         let rows = self.batch.min(ROWS);
-        let span = panels.min((SUMS / rows / group).max(1) * group);
         if threads == 1 {
-            return (rows, span);
+            return (rows, most(rows));
         }
-        // A few parts a thread, so that a thread that starts late does not hold up the rest.
-        let wanted = (threads * 8).min(self.cost / PART_FROM).max(1);
-        let (by_row, groups) = (self.batch.div_ceil(rows), panels.div_ceil(group));
-        if by_row * groups >= wanted.min(threads * 2) || self.batch <= self.row_group {
-            let by_panel = wanted.div_ceil(by_row).min(groups);
-            (rows, span.min(panels.div_ceil(by_panel).next_multiple_of(group)))
-        } else {
-            // Few outputs: the rows are divided instead.
-            let rows = self.batch.div_ceil(wanted).next_multiple_of(self.row_group);
-            (rows.min(ROWS), panels.min(SUMS / ROWS / group * group))
+        let wanted = (threads * PARTS).min(self.cost() / PART_FROM).max(1);
+        if self.bytes <= SMALL && self.batch > self.row_group {
+            let rows = self.batch.div_ceil(wanted).next_multiple_of(self.row_group).min(ROWS);
+            return (rows, most(rows));
         }
+        // The more rows a part has, the fewer times are weights read and decoded.
+        let by_panel = wanted.div_ceil(self.batch.div_ceil(rows)).min(panels.div_ceil(group));
+        (rows, most(rows).min(panels.div_ceil(by_panel).next_multiple_of(group)))
     }
 
     /// Lets `sum` add up parts, in parallel where that is worth it, and finishes them into `out`
@@ -83,7 +91,7 @@ impl Shape {
         if out.is_empty() {
             return;
         }
-        let threads = threads(self.cost);
+        let threads = threads(self.cost());
         let panels = self.panels();
         let (rows, span) = self.part(threads);
         let across = panels.div_ceil(span);
@@ -94,10 +102,10 @@ impl Shape {
             let span = panel..panels.min(panel + span);
             let mut sums = vec![Floats::zeroed(); rows.len() * span.len()];
             sum(rows.clone(), span.clone(), &mut sums);
+            finish.apply_panels(&mut sums, span.clone());
             let columns = span.start * LANES..outputs.min(span.end * LANES);
-            for (row, sums) in rows.zip(sums.chunks_exact_mut(span.len())) {
-                let values = &mut bytemuck::cast_slice_mut(sums)[..columns.len()];
-                finish.apply(values, columns.clone());
+            for (row, sums) in rows.zip(sums.chunks_exact(span.len())) {
+                let values = &bytemuck::cast_slice(sums)[..columns.len()];
                 // SAFETY: row < batch and columns.end <= outputs, and no other part has both.
                 unsafe { target.write(row * outputs + columns.start, values) };
             }
@@ -131,6 +139,38 @@ impl Finish<'_> {
             values.iter_mut().zip(&bias[columns]).for_each(|(value, bias)| *value += bias);
         }
         activation::apply(self.activation, values);
+    }
+
+    /// The same of sums `[rows, span]`; lanes that nobody reads get anything.
+    fn apply_panels(&self, sums: &mut [Floats], span: Range<usize>) {
+        if let Some(bias) = self.bias {
+            let values = bias[span.start * LANES..].iter().take(span.len() * LANES);
+            let mut bias = vec![Floats::zeroed(); span.len()];
+            bytemuck::cast_slice_mut(&mut bias).iter_mut().zip(values).for_each(|(to, b)| *to = *b);
+            self.level.run(AddToRows { sums, bias: &bias });
+        }
+        activation::apply(self.activation, bytemuck::cast_slice_mut(sums));
+    }
+}
+
+/// Adds the same to each row.
+struct AddToRows<'a> {
+    /// `[rows, panels]`
+    sums: &'a mut [Floats],
+    /// `[panels]`
+    bias: &'a [Floats],
+}
+
+impl Kernel for AddToRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for sums in self.sums.chunks_exact_mut(self.bias.len()) {
+            for (sum, bias) in sums.iter_mut().zip(self.bias) {
+                simd.store(simd.add(simd.load(&sum.0), simd.load(&bias.0)), &mut sum.0);
+            }
+        }
     }
 }
 

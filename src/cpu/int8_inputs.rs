@@ -142,9 +142,14 @@ pub(super) fn run(weights: &PackedPanels, x: &[f32], finish: Finish<'_>, out: &m
     }
     let batch = out.len() / outputs;
     assert_eq!(x.len(), batch * inputs);
-    let cost = batch * outputs * inputs / 4 + size_of_val(&weights.words[..]);
-    let group = if batch == 1 { 8 } else { 3 };
-    let shape = Shape { batch, outputs, cost, group, row_group: 8 };
+    let shape = Shape {
+        batch,
+        outputs,
+        products: batch * outputs * inputs / 4,
+        bytes: size_of_val(&weights.words[..]),
+        group: if batch == 1 { 8 } else { 3 },
+        row_group: 8,
+    };
     if inputs == 0 {
         return shape.run(finish, out, |_, _, _| {});
     }

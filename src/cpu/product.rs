@@ -65,10 +65,16 @@ pub(super) fn run<W: Panels>(weights: &W, x: &[f32], finish: Finish<'_>, out: &m
         return;
     }
     assert_eq!(x.len(), batch * inputs);
-    let cost = batch * outputs * inputs + weights.bytes();
-    let group = if batch == 1 { 4 } else { 3 };
-    let row_group = if W::DECODED { ROWS } else { 8 };
-    Shape { batch, outputs, cost, group, row_group }.run(finish, out, |rows, span, sums| {
+    let (side_by_side, together) = finish.level.panels();
+    let shape = Shape {
+        batch,
+        outputs,
+        products: batch * outputs.next_multiple_of(LANES) * inputs,
+        bytes: weights.bytes(),
+        group: if batch == 1 { side_by_side } else { together },
+        row_group: if W::DECODED { ROWS } else { 8 },
+    };
+    shape.run(finish, out, |rows, span, sums| {
         let x = &x[rows.start * inputs..rows.end * inputs];
         finish.level.run(Part { weights, x, single: batch == 1, span, sums });
     });
@@ -175,31 +181,42 @@ pub(super) fn multiply<S: Simd, E: Element, const M: usize, const P: usize>(
     x: [&[f32]; M],
     tiles: [&[E::Vector]; P],
 ) -> [[S::F; P]; M] {
-    let terms = tiles[0].len();
-    for m in 0..M {
-        assert_eq!(x[m].len(), terms);
-    }
-    for p in 0..P {
-        assert_eq!(tiles[p].len(), terms);
-    }
     // Several sums of an output where there are few, so that an addition need not wait for the one
     // before it.
-    let chains = (S::CHAINS >> (M * P).ilog2()).max(1);
-    let mut sums = [[[simd.splat(0.0); P]; M]; 8];
-    let mut k = 0;
-    while k + chains <= terms {
-        for sums in &mut sums[..chains] {
-            add_products::<S, E, M, P>(simd, x, tiles, k, sums);
-            k += 1;
+    match (S::CHAINS >> (M * P).ilog2()).max(1) {
+        8.. => multiply_by::<S, E, M, P, 8>(simd, x, tiles, 8),
+        chains => multiply_by::<S, E, M, P, 4>(simd, x, tiles, chains),
+    }
+}
+
+/// [`multiply`] in steps of `U` inputs and with `chains` sums of an output, of which `U` is a
+/// multiple.
+#[inline(always)]
+fn multiply_by<S: Simd, E: Element, const M: usize, const P: usize, const U: usize>(
+    simd: S,
+    x: [&[f32]; M],
+    tiles: [&[E::Vector]; P],
+    chains: usize,
+) -> [[S::F; P]; M] {
+    let terms = tiles[0].len();
+    assert!(x.iter().all(|x| x.len() == terms) && tiles.iter().all(|tile| tile.len() == terms));
+    let mut sums = [[[simd.splat(0.0); P]; M]; U];
+    let steps = x.map(|x| x.as_chunks::<U>().0);
+    let tile_steps = tiles.map(|tile| tile.as_chunks::<U>().0);
+    for step in 0..terms / U {
+        for i in 0..U {
+            let x = steps.map(|steps| steps[step][i]);
+            let tiles = tile_steps.map(|steps| &steps[step][i]);
+            add_products::<S, E, M, P>(simd, x, tiles, &mut sums[i % chains]);
         }
     }
-    while k < terms {
-        add_products::<S, E, M, P>(simd, x, tiles, k, &mut sums[0]);
-        k += 1;
+    for k in terms / U * U..terms {
+        let (x, tiles) = (x.map(|x| x[k]), tiles.map(|tile| &tile[k]));
+        add_products::<S, E, M, P>(simd, x, tiles, &mut sums[0]);
     }
     for m in 0..M {
         for p in 0..P {
-            let mut parts = [simd.splat(0.0); 8];
+            let mut parts = [simd.splat(0.0); U];
             for chain in 0..chains {
                 parts[chain] = sums[chain][m][p];
             }
@@ -233,24 +250,23 @@ pub(super) fn prefetch<S: Simd, T>(simd: S, vector: &T) {
     }
 }
 
-/// Adds the products of input `k`.
+/// Adds the products of one input of each row.
 #[inline(always)]
 fn add_products<S: Simd, E: Element, const M: usize, const P: usize>(
     simd: S,
-    x: [&[f32]; M],
-    tiles: [&[E::Vector]; P],
-    k: usize,
+    x: [f32; M],
+    tiles: [&E::Vector; P],
     sums: &mut [[S::F; P]; M],
 ) {
     let mut weights = [simd.splat(0.0); P];
     for p in 0..P {
         if M * P == 1 {
-            prefetch(simd, &tiles[p][k]);
+            prefetch(simd, tiles[p]);
         }
-        weights[p] = E::load(simd, tiles[p][k].as_ref());
+        weights[p] = E::load(simd, tiles[p].as_ref());
     }
     for m in 0..M {
-        let x = simd.splat(x[m][k]);
+        let x = simd.splat(x[m]);
         for p in 0..P {
             sums[m][p] = simd.mul_add(x, weights[p], sums[m][p]);
         }

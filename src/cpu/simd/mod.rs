@@ -180,6 +180,19 @@ impl Level {
         *BEST.get_or_init(|| Self::available().pop().unwrap_or(Self::PORTABLE))
     }
 
+    /// [`Simd::STREAMS`] and [`Simd::PANELS`].
+    pub(super) fn panels(self) -> (usize, usize) {
+        struct Panels;
+        impl Kernel for Panels {
+            type Output = (usize, usize);
+            #[inline(always)]
+            fn run<S: Simd>(self, _: S) -> (usize, usize) {
+                (S::STREAMS, S::PANELS)
+            }
+        }
+        self.run(Panels)
+    }
+
     /// Runs `kernel`, compiled for this level.
     pub(super) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
