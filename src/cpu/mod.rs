@@ -23,6 +23,7 @@ pub mod int8_inputs;
 pub mod loss;
 pub mod optimizer;
 pub mod pack;
+pub mod peak;
 mod product;
 pub mod prune;
 pub mod prune_exact;

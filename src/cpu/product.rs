@@ -72,7 +72,7 @@ pub(super) fn run<W: Panels>(weights: &W, x: &[f32], finish: Finish<'_>, out: &m
         products: batch * outputs.next_multiple_of(LANES) * inputs,
         bytes: weights.bytes(),
         group: if batch == 1 { side_by_side } else { together },
-        row_group: if W::DECODED { ROWS } else { 8 },
+        row_group: if W::DECODED { ROWS / 2 } else { 8 },
     };
     shape.run(finish, out, |rows, span, sums| {
         let x = &x[rows.start * inputs..rows.end * inputs];

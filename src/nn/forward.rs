@@ -1,6 +1,7 @@
 //! A network on a device.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 
 use super::network::{Layer, Network};
 use crate::error::{Error, FormatProblem, Result};
@@ -43,6 +44,9 @@ pub struct Loaded {
     backend: Backend,
     network: Network,
     layers: Vec<Linear>,
+    /// Activations of passes on the CPU that are over, kept because memory that is new costs more
+    /// than a small network.
+    unused: Mutex<Vec<Vec<f32>>>,
 }
 
 /// Bytes of the largest activations of one submit.
@@ -61,7 +65,7 @@ impl Loaded {
             catalog.tensors.iter().map(|tensor| (&*tensor.name, tensor)).collect();
         let layers = network.layers.iter().map(|layer| load(backend, model, &tensors, layer));
         let layers = layers.collect::<Result<_>>()?;
-        Ok(Self { backend: backend.clone(), network, layers })
+        Ok(Self { backend: backend.clone(), network, layers, unused: Mutex::default() })
     }
 
     /// Allows inputs of layers to be rounded to 8 bits where that is faster: see
@@ -126,19 +130,38 @@ impl Loaded {
 
     fn on_cpu(&self, x: &[f32], end: bool) -> Result<Vec<f32>> {
         let batch = x.len() / self.network.inputs().max(1);
-        let (mut current, mut next) = (vec![], vec![]);
-        for (number, layer) in self.layers.iter().enumerate() {
+        let Some((last, others)) = self.layers.split_last() else {
+            return self.end(x.to_vec(), end);
+        };
+        let (mut current, mut next) = (self.buffer(), self.buffer());
+        for (number, layer) in others.iter().enumerate() {
             layer.forward(if number == 0 { x } else { &current }, batch, &mut next)?;
             std::mem::swap(&mut current, &mut next);
         }
-        if self.layers.is_empty() {
-            current = x.to_vec();
+        let mut result = vec![];
+        last.forward(if others.is_empty() { x } else { &current }, batch, &mut result)?;
+        self.keep([current, next]);
+        self.end(result, end)
+    }
+
+    /// The softmax of `logits` where one ends the network.
+    fn end(&self, logits: Vec<f32>, softmax: bool) -> Result<Vec<f32>> {
+        if !softmax {
+            return Ok(logits);
         }
-        if end {
-            softmax::softmax(&Backend::Cpu, &current, self.network.outputs(), 1.0)
-        } else {
-            Ok(current)
-        }
+        softmax::softmax(&Backend::Cpu, &logits, self.network.outputs(), 1.0)
+    }
+
+    /// Room for activations, of any length.
+    fn buffer(&self) -> Vec<f32> {
+        self.unused.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    /// Keeps buffers for passes to come, unless they are large.
+    fn keep(&self, buffers: [Vec<f32>; 2]) {
+        let small = |buffer: &Vec<f32>| size_of_val(&buffer[..]) <= ACTIVATION_BYTES;
+        let mut unused = self.unused.lock().unwrap_or_else(PoisonError::into_inner);
+        unused.extend(buffers.into_iter().filter(small));
     }
 
     fn on_gpu(&self, gpu: &Gpu, x: &[f32], end: bool) -> Result<Vec<f32>> {

@@ -205,7 +205,7 @@ impl Linear {
         let Held::Cpu { weights, bias } = &self.weights else {
             return Err(Error::Bug { what: "a layer on a GPU was asked to run on the CPU" });
         };
-        out.clear();
+        // All of it is written over.
         out.resize(batch * self.outputs, 0.0);
         let bias = bias.as_deref();
         let level = Level::best();

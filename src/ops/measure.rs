@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 
 use super::{Backend, Case, Operation, Work};
+use crate::cpu::peak::multiply_adds;
+use crate::cpu::simd::Level;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Kernel};
 
@@ -103,31 +105,18 @@ fn cpu_roofline(bytes: usize) -> Result<(f64, f64)> {
     let copy = 2.0 * bytes as f64 / time.as_secs_f64();
 
     let threads = rayon::current_num_threads();
-    let rounds = 200_000_u32;
+    let mut operations = 0;
     let time = median(|| {
         let start = Instant::now();
-        (0..threads).into_par_iter().for_each(|seed| {
-            black_box(multiply_adds(seed as f32, rounds));
-        });
+        let of_thread = |seed| black_box(multiply_adds(Level::best(), seed as f32, ROUNDS)).1;
+        operations = (0..threads).into_par_iter().map(of_thread).sum();
         Ok(start.elapsed())
     })?;
-    let flops = f64::from(rounds) * (LANES * 2 * threads) as f64 / time.as_secs_f64();
-    Ok((copy, flops))
+    Ok((copy, operations as f64 / time.as_secs_f64()))
 }
 
-/// Independent chains, enough to hide the latency of any vector unit.
-const LANES: usize = 128;
-
-#[multiversion::multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma", "aarch64+neon"))]
-fn multiply_adds(seed: f32, rounds: u32) -> f32 {
-    let mut lanes = [seed; LANES];
-    for _ in 0..rounds {
-        for lane in &mut lanes {
-            *lane = *lane * 0.999 + 0.001;
-        }
-    }
-    lanes.iter().sum()
-}
+/// Rounds of multiply-adds of a thread: about two milliseconds.
+const ROUNDS: u32 = 1_000_000;
 
 const COPY: Kernel =
     Kernel { file: "roofline/copy.wgsl", entry: "copy", constants: &[], estimates: false };
