@@ -171,6 +171,22 @@ fn every_form_keeps_its_bound_at_every_level() {
     }
 }
 
+/// Codes are multiplied in units in which large inputs overflow.
+#[test]
+fn inputs_of_any_magnitude_keep_the_bound() {
+    let (outputs, width) = (37, 130);
+    for layer in layers(outputs, width) {
+        for magnitude in [1e-30, 1e29, 1e33, 3e35] {
+            for rows in [1, 5] {
+                let x: Vec<f32> = inputs(rows, width).iter().map(|x| x * magnitude).collect();
+                for level in Level::available() {
+                    layer.check(level, &x, &vec![0.0; outputs]);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn rounded_inputs_give_the_same_bytes_at_every_level() {
     for (outputs, width) in [(5, 3), (16, 64), (37, 130), (150, 300)] {

@@ -202,12 +202,6 @@ impl<E: Element> Panels for Of<E> {
     }
 
     #[inline(always)]
-    fn vector<S: Simd>(&self, simd: S, panel: usize, x: &[f32]) -> S::F {
-        let [[sum]] = multiply::<S, E, 1, 1>(simd, [x], [self.panel(panel)]);
-        sum
-    }
-
-    #[inline(always)]
     fn vectors<S: Simd>(&self, simd: S, span: Range<usize>, x: &[f32], sums: &mut [Floats]) {
         let mut panel = span.start;
         while panel < span.end {
@@ -263,12 +257,11 @@ impl Panels for Matrix<'_> {
 
     /// Row by row, without transposing.
     #[inline(always)]
-    fn vector<S: Simd>(&self, simd: S, panel: usize, x: &[f32]) -> S::F {
+    fn vectors<S: Simd>(&self, simd: S, span: Range<usize>, x: &[f32], sums: &mut [Floats]) {
         let size = self.float.size();
-        let mut sums = [0.0; LANES];
         let mut values = [0.0; Self::BLOCK];
-        let first = panel * LANES;
-        for (sum, row) in sums.iter_mut().zip(first..self.rows.min(first + LANES)) {
+        let sums: &mut [f32] = bytemuck::cast_slice_mut(sums);
+        for (sum, row) in sums.iter_mut().zip(span.start * LANES..self.rows) {
             let row = &self.data[row * self.cols * size..][..self.cols * size];
             for (x, row) in x.chunks(Self::BLOCK).zip(row.chunks(Self::BLOCK * size)) {
                 let values = &mut values[..x.len()];
@@ -276,7 +269,6 @@ impl Panels for Matrix<'_> {
                 *sum += dot(simd, x, values);
             }
         }
-        simd.load(&sums)
     }
 }
 

@@ -177,6 +177,16 @@ impl<E: Element> Panels for Of<E> {
     }
 
     #[inline(always)]
+    fn vectors<S: Simd>(&self, simd: S, span: Range<usize>, x: &[f32], sums: &mut [Floats]) {
+        for (sum, panel) in sums.iter_mut().zip(span) {
+            simd.store(self.vector(simd, panel, x), &mut sum.0);
+        }
+    }
+}
+
+impl<E: Element> Of<E> {
+    /// One row of inputs times a panel.
+    #[inline(always)]
     fn vector<S: Simd>(&self, simd: S, panel: usize, x: &[f32]) -> S::F {
         // Four sums, so that an addition need not wait for the one before it.
         let mut sums = [simd.splat(0.0); 4];

@@ -1,6 +1,7 @@
 //! A dense layer straight from packed codes.
 #![expect(clippy::needless_range_loop, reason = "registers have numbers")]
 
+use std::array;
 use std::ops::Range;
 
 use bytemuck::Zeroable;
@@ -260,39 +261,119 @@ impl<const BITS: u32> Coded<'_, BITS> {
         }
     }
 
-    /// Codes times inputs of one segment, added up, in units of [`Simd::centered_unit`].
+    /// Codes of one segment of `P` panels times inputs, added up, in units of
+    /// [`Simd::centered_unit`].
     #[inline(always)]
-    fn dot<S: Simd>(simd: S, words: &[Words], x: &[f32], zero_point: Option<S::F>) -> S::F {
+    fn dot<S: Simd, const P: usize>(
+        simd: S,
+        words: [&[Words]; P],
+        x: &[f32],
+        zero_points: [Option<S::F>; P],
+    ) -> [S::F; P] {
         // Several sums, so that an addition need not wait for the one before it, and few enough to
         // leave registers for the codes.
-        let mut sums = [simd.splat(0.0); 4];
-        let chains = (S::CHAINS / 2).min(4);
-        let mut whole = x.chunks_exact(Self::PER_WORD);
-        for (x, words) in whole.by_ref().zip(words) {
-            prefetch(simd, words);
-            let mut words = simd.load_i(&words.0);
+        let chains = (S::CHAINS / 2 / P).clamp(1, 4);
+        let mut sums = [[simd.splat(0.0); P]; 4];
+        let whole = x.len() / Self::PER_WORD;
+        let (x, rest) = x.split_at(whole * Self::PER_WORD);
+        let whole_words = words.map(|words| &words[..whole]);
+        for (number, x) in x.chunks_exact(Self::PER_WORD).enumerate() {
+            let mut loaded = [simd.splat_i(0); P];
+            for p in 0..P {
+                prefetch(simd, &whole_words[p][number]);
+                loaded[p] = simd.load_i(&whole_words[p][number].0);
+            }
             // Eight at a time are unrolled, sixteen are not. The second eight lie four bits higher.
             for x in x.chunks_exact(Self::PER_WORD.min(8)) {
                 for i in 0..x.len() {
-                    let code = Self::code(simd, words, i, zero_point);
-                    sums[i % chains] = simd.mul_add(simd.splat(x[i]), code, sums[i % chains]);
+                    let x = simd.splat(x[i]);
+                    let sums = &mut sums[i % chains];
+                    for p in 0..P {
+                        let code = Self::code(simd, loaded[p], i, zero_points[p]);
+                        sums[p] = simd.mul_add(x, code, sums[p]);
+                    }
                 }
-                words = simd.field(words, 4, u32::MAX);
+                for p in 0..P {
+                    loaded[p] = simd.field(loaded[p], 4, u32::MAX);
+                }
             }
         }
-        if let Some(words) = words.get(x.len() / Self::PER_WORD) {
-            let words = simd.load_i(&words.0);
-            for (i, x) in whole.remainder().iter().enumerate() {
-                let code = Self::code(simd, words, i, zero_point);
-                sums[0] = simd.mul_add(simd.splat(*x), code, sums[0]);
+        for p in 0..P {
+            if let Some(words) = words[p].get(whole) {
+                let words = simd.load_i(&words.0);
+                for (i, x) in rest.iter().enumerate() {
+                    let code = Self::code(simd, words, i, zero_points[p]);
+                    sums[0][p] = simd.mul_add(simd.splat(*x), code, sums[0][p]);
+                }
             }
         }
-        total(simd, &mut sums[..chains])
+        let mut totals = sums[0];
+        for p in 0..P {
+            let mut parts = [sums[0][p], sums[1][p], sums[2][p], sums[3][p]];
+            totals[p] = total(simd, &mut parts[..chains]);
+        }
+        totals
+    }
+
+    /// One row of inputs times `P` panels, and `P`.
+    #[inline(always)]
+    fn side_by_side<S: Simd, const P: usize>(
+        &self,
+        simd: S,
+        panel: usize,
+        x: &[f32],
+        sums: &mut [Floats],
+    ) -> usize {
+        let mut totals = [simd.splat(0.0); P];
+        let len = self.0.segment_len;
+        for segment in 0..self.0.segments() {
+            let x = &x[segment * len..x.len().min((segment + 1) * len)];
+            let words = array::from_fn(|p| self.words(panel + p, segment));
+            let mut scales = [simd.splat(0.0); P];
+            let mut zero_points = [None; P];
+            for p in 0..P {
+                (scales[p], zero_points[p]) = self.segment(simd, panel + p, segment);
+            }
+            // Two loops: one without zero points has less to do.
+            let dots = match zero_points[0] {
+                None => Self::dot(simd, words, x, [None; P]),
+                Some(_) => Self::dot(simd, words, x, zero_points),
+            };
+            for p in 0..P {
+                totals[p] = simd.mul_add(Self::in_ones(simd, dots[p]), scales[p], totals[p]);
+            }
+        }
+        for p in 0..P {
+            let lanes = &mut sums[p].0;
+            simd.store(totals[p], lanes);
+            if S::centered_unit(BITS) > 1.0 && !lanes.iter().all(|lane| lane.is_finite()) {
+                // Inputs beyond 2^97 overflow in such units, and not in ones.
+                simd.store(self.decoded(simd, panel + p, x), lanes);
+            }
+        }
+        P
+    }
+
+    /// One row of inputs times a panel that is decoded before it is multiplied.
+    #[inline(always)]
+    fn decoded<S: Simd>(&self, simd: S, panel: usize, x: &[f32]) -> S::F {
+        let mut buffer = [Floats::zeroed(); BLOCK];
+        let mut sum = simd.splat(0.0);
+        for (block, x) in x.chunks(BLOCK).enumerate() {
+            let inputs = block * BLOCK..block * BLOCK + x.len();
+            let tile = self.tile(simd, panel, inputs, &mut buffer);
+            let [[part]] = multiply::<S, F32, 1, 1>(simd, [x], [tile]);
+            sum = simd.add(sum, part);
+        }
+        sum
     }
 }
 
+/// Inputs of a tile.
+const BLOCK: usize = 256;
+
 impl<const BITS: u32> Panels for Coded<'_, BITS> {
-    const BLOCK: usize = 256;
+    const BLOCK: usize = BLOCK;
     const DECODED: bool = true;
 
     fn outputs(&self) -> usize {
@@ -335,42 +416,14 @@ impl<const BITS: u32> Panels for Coded<'_, BITS> {
     }
 
     #[inline(always)]
-    fn vector<S: Simd>(&self, simd: S, panel: usize, x: &[f32]) -> S::F {
-        let mut sum = simd.splat(0.0);
-        let len = self.0.segment_len;
-        for segment in 0..self.0.segments() {
-            let x = &x[segment * len..x.len().min((segment + 1) * len)];
-            let words = self.words(panel, segment);
-            let (scale, zero_point) = self.segment(simd, panel, segment);
-            // Two loops: one without zero points has less to do.
-            let dot = match zero_point {
-                None => Self::dot(simd, words, x, None),
-                some => Self::dot(simd, words, x, some),
+    fn vectors<S: Simd>(&self, simd: S, span: Range<usize>, x: &[f32], sums: &mut [Floats]) {
+        let mut panel = span.start;
+        while panel < span.end {
+            let sums = &mut sums[panel - span.start..];
+            panel += match span.end - panel {
+                2.. if S::STREAMS >= 2 => self.side_by_side::<S, 2>(simd, panel, x, sums),
+                _ => self.side_by_side::<S, 1>(simd, panel, x, sums),
             };
-            sum = simd.mul_add(Self::in_ones(simd, dot), scale, sum);
         }
-        let mut lanes = [0.0; LANES];
-        simd.store(sum, &mut lanes);
-        if S::centered_unit(BITS) > 1.0 && !lanes.iter().all(|lane| lane.is_finite()) {
-            // Inputs beyond 2^97 overflow in such units, and not in ones.
-            return self.decoded(simd, panel, x);
-        }
-        sum
-    }
-}
-
-impl<const BITS: u32> Coded<'_, BITS> {
-    /// [`Panels::vector`] of weights that are decoded before they are multiplied.
-    #[inline(always)]
-    fn decoded<S: Simd>(&self, simd: S, panel: usize, x: &[f32]) -> S::F {
-        let mut buffer = [Floats::zeroed(); 256];
-        let mut sum = simd.splat(0.0);
-        for (block, x) in x.chunks(Self::BLOCK).enumerate() {
-            let inputs = block * Self::BLOCK..block * Self::BLOCK + x.len();
-            let tile = self.tile(simd, panel, inputs, &mut buffer);
-            let [[part]] = multiply::<S, F32, 1, 1>(simd, [x], [tile]);
-            sum = simd.add(sum, part);
-        }
-        sum
     }
 }

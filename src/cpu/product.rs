@@ -33,15 +33,8 @@ pub(super) trait Panels: Sync {
         inputs: Range<usize>,
         buffer: &'a mut [Floats],
     ) -> &'a [Floats];
-    /// One row of inputs times a panel.
-    fn vector<S: Simd>(&self, simd: S, panel: usize, x: &[f32]) -> S::F;
     /// One row of inputs times the panels of `span`, a sum each.
-    #[inline(always)]
-    fn vectors<S: Simd>(&self, simd: S, span: Range<usize>, x: &[f32], sums: &mut [Floats]) {
-        for (sum, panel) in sums.iter_mut().zip(span) {
-            simd.store(self.vector(simd, panel, x), &mut sum.0);
-        }
-    }
+    fn vectors<S: Simd>(&self, simd: S, span: Range<usize>, x: &[f32], sums: &mut [Floats]);
 }
 
 /// Panels of one type of float or another, chosen when they are made: the kernels are compiled for

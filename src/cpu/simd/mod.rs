@@ -63,7 +63,7 @@ impl AsMut<[u16; LANES]> for Halves {
 
 /// The highest bit of every field of `bits` bits.
 const fn tops(bits: u32) -> u32 {
-    u32::MAX / ((1 << bits) - 1) << (bits - 1)
+    (u32::MAX / ((1 << bits) - 1)) << (bits - 1)
 }
 
 /// Work that is compiled for each level.
