@@ -39,7 +39,6 @@ NETWORKS = {
     "784-1200-1200-10": (784, 1200, 1200, 10),
     "4096-4096": (4096, 4096),
 }
-GROUP = 128
 LIMIT_DENSE, LIMIT_CODES, LIMIT_OWN_DENSE, LIMIT_OVERHEAD = 1.0, 1.0, 2.5, 3.0
 ROUNDED = ", int8 activations"
 # A forward pass is repeated at least this long, and this often.
@@ -62,7 +61,8 @@ for library in ("OMP", "OPENBLAS", "MKL", "RAYON"):  # before numpy reads them
 import numpy as np  # noqa: E402
 import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+import onnx_graphs  # noqa: E402
+from onnx_graphs import GROUP  # noqa: E402
 from safetensors import safe_open  # noqa: E402
 from safetensors.numpy import save_file  # noqa: E402
 
@@ -122,51 +122,6 @@ def ours(tensorpress, *arguments):
     return json.loads(ran.stdout) if "--json" in command else None
 
 
-def session(nodes, initializers, inputs, outputs):
-    """An onnxruntime session of one graph from x [batch, inputs] to y [batch, outputs]."""
-    graph = helper.make_graph(
-        nodes,
-        "network",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", inputs])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", outputs])],
-        initializers,
-    )
-    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = ARGUMENTS.threads
-    options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-
-
-def chained(layers, product):
-    """A session whose layers are what `product(number, source, target)` gives, relu between."""
-    nodes, initializers, source = [], [], "x"
-    for number in range(len(layers)):
-        last = number + 1 == len(layers)
-        target = "y" if last else f"h{number}"
-        more, weights = product(number, source, target)
-        nodes += more
-        initializers += weights
-        source = target
-        if not last:
-            nodes.append(helper.make_node("Relu", [target], [f"{target}.relu"]))
-            source = f"{target}.relu"
-    return session(nodes, initializers, layers[0][0].shape[1], layers[-1][0].shape[0])
-
-
-def onnx_dense(layers):
-    def product(number, source, target):
-        weight, bias = layers[number]
-        names = [f"w{number}", f"b{number}"]
-        node = helper.make_node("Gemm", [source, *names], [target], transB=1)
-        return [node], [numpy_helper.from_array(a, n) for a, n in zip((weight, bias), names)]
-
-    return chained(layers, product)
-
-
 def unpacked(words, bits, columns):
     """Unsigned codes of compressed-tensors' words: code i of a word lies at bit i · bits."""
     shifts = np.arange(0, 32, bits, dtype=np.uint32)
@@ -187,36 +142,6 @@ def quantized(path, layers, bits):
             dense *= np.repeat(scales, GROUP, axis=1)[:, :columns]
             found.append((codes, scales, dense))
     return found
-
-
-def onnx_quantized(layers, codes_of, bits, level):
-    """MatMulNBits: groups of 128 along a row, two int4 codes a byte, zero point 2^(bits-1)."""
-
-    def product(number, source, target):
-        codes, scales, _ = codes_of[number]
-        outputs, columns = codes.shape
-        groups = -(-columns // GROUP)
-        padded = np.full((outputs, groups * GROUP), 1 << (bits - 1), np.uint8)
-        padded[:, :columns] = codes
-        if bits == 4:
-            padded = padded[:, 0::2] | (padded[:, 1::2] << 4)
-        blocks = padded.reshape(outputs, groups, GROUP * bits // 8)
-        weights = {f"w{number}": blocks, f"s{number}": scales, f"b{number}": layers[number][1]}
-        node = helper.make_node(
-            "MatMulNBits",
-            [source, f"w{number}", f"s{number}"],
-            [f"{target}.product"],
-            domain="com.microsoft",
-            K=columns,
-            N=outputs,
-            bits=bits,
-            block_size=GROUP,
-            accuracy_level=level,
-        )
-        add = helper.make_node("Add", [f"{target}.product", f"b{number}"], [target])
-        return [node, add], [numpy_helper.from_array(a, n) for n, a in weights.items()]
-
-    return chained(layers, product)
 
 
 def median_seconds(run):
@@ -257,7 +182,7 @@ class Contest:
         save_file(tensors, self.model)
         self.peers = {
             ("dense", "numpy"): numpy_forward(self.layers),
-            ("dense", "onnxruntime"): self.runner(onnx_dense(self.layers)),
+            ("dense", "onnxruntime"): self.runner(onnx_graphs.dense(self.layers, ARGUMENTS.threads)),
         }
         # Our quantized files by their form.
         self.files = {}
@@ -314,7 +239,8 @@ class Contest:
             check(f"tensorpress, int{bits}{ROUNDED}", found, exact, 3e-2)
             self.files[f"int{bits}"] = path
             for level, form, tolerance in ((0, "", 1e-5), (4, ROUNDED, 3e-2)):
-                run = self.runner(onnx_quantized(self.layers, codes, bits, level))
+                graph = onnx_graphs.quantized(self.layers, codes, bits, level, ARGUMENTS.threads)
+                run = self.runner(graph)
                 name = f"onnxruntime level {level}"
                 check(f"{name}, int{bits}", self.result(run, x), exact, tolerance)
                 self.peers[f"int{bits}{form}", name] = run
