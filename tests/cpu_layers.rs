@@ -116,20 +116,27 @@ fn layers(outputs: usize, inputs: usize) -> Vec<Layer> {
         (Bits::Two, Granularity::Group(7), false),
     ] {
         let scheme = QuantScheme { symmetric, ..QuantScheme::new(bits, granularity) };
-        let mut data = vec![];
-        FloatType::F32.encode(&values, &mut data);
-        let matrix = Matrix { float: FloatType::F32, rows: outputs, cols: inputs, data: &data };
-        let stats = stats::matrix(matrix, granularity);
-        let params = tensorpress::cpu::quant_params::compute(FloatType::F32, &stats, &scheme);
-        let (words, _) = quantize::packed(matrix, &params, &scheme);
-        let exact = dequantized(&words, &params, &scheme, inputs);
-        let (rows, cols) = (outputs, inputs);
-        let weights = PackedWeights { words: &words, rows, cols, params: &params, scheme: &scheme };
         let name = format!("{bits:?} {granularity:?} symmetric {symmetric}");
-        add(format!("int8 {name}"), Form::Int8(PackedPanels::new(&weights)), exact.clone());
-        add(name, Form::Packed(PackedPanels::new(&weights)), exact);
+        let (panels, exact) = packed(&values, inputs, &scheme);
+        add(format!("int8 {name}"), Form::Int8(panels), exact);
+        let (panels, exact) = packed(&values, inputs, &scheme);
+        add(name, Form::Packed(panels), exact);
     }
     layers
+}
+
+/// `values` as codes, and what these are exactly.
+fn packed(values: &[f32], cols: usize, scheme: &QuantScheme) -> (PackedPanels, Vec<f64>) {
+    let (float, rows) = (FloatType::F32, values.len() / cols);
+    let mut data = vec![];
+    float.encode(values, &mut data);
+    let matrix = Matrix { float, rows, cols, data: &data };
+    let stats = stats::matrix(matrix, scheme.granularity);
+    let params = tensorpress::cpu::quant_params::compute(float, &stats, scheme);
+    let (words, _) = quantize::packed(matrix, &params, scheme);
+    let exact = dequantized(&words, &params, scheme, cols);
+    let weights = PackedWeights { words: &words, rows, cols, params: &params, scheme };
+    (PackedPanels::new(&weights), exact)
 }
 
 fn dequantized(
@@ -171,12 +178,12 @@ fn every_form_keeps_its_bound_at_every_level() {
     }
 }
 
-/// Codes are multiplied in units in which large inputs overflow.
+/// Products with codes, in whatever units, overflow before those with weights.
 #[test]
 fn inputs_of_any_magnitude_keep_the_bound() {
     let (outputs, width) = (37, 130);
     for layer in layers(outputs, width) {
-        for magnitude in [1e-30, 1e29, 1e33, 3e35] {
+        for magnitude in [1e-30, 1e29, 1e33, 3e35, 1e37] {
             for rows in [1, 5] {
                 let x: Vec<f32> = inputs(rows, width).iter().map(|x| x * magnitude).collect();
                 for level in Level::available() {
@@ -206,18 +213,44 @@ fn rounded_inputs_give_the_same_bytes_at_every_level() {
 /// Large enough to be shared out. Threads of a pool work in it, others share the helpers.
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
-    let (outputs, width) = (500, 700);
-    let bias = files::noise(5, outputs);
     let pool =
         |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
     let pools = [pool(1), pool(2), pool(5)];
-    for layer in layers(outputs, width) {
-        for rows in [1, 20, 141] {
-            let x = inputs(rows, width);
-            let run = || layer.run(Level::best(), &x, &bias);
-            let expected = run();
-            for pool in &pools {
-                assert!(pool.install(run) == expected, "{} {rows}", layer.name);
+    // Weights that every part may read, and weights that are too many for that.
+    for (outputs, width) in [(300, 300), (500, 700)] {
+        let bias = files::noise(5, outputs);
+        for layer in layers(outputs, width) {
+            for rows in [1, 20, 65, 141] {
+                let x = inputs(rows, width);
+                let run = || layer.run(Level::best(), &x, &bias);
+                let expected = run();
+                for pool in &pools {
+                    assert!(pool.install(run) == expected, "{} {rows}", layer.name);
+                }
+            }
+        }
+    }
+}
+
+/// A segment of codes holds at most 2^15, and groups need not be multiples of that.
+#[test]
+fn groups_longer_than_a_segment_keep_their_scales() {
+    let (outputs, inputs) = (3, 80_000);
+    let mut values = files::noise(3, outputs * inputs);
+    // Scales that differ from one group to the next.
+    values.iter_mut().enumerate().filter(|(i, _)| i % inputs < 40_000).for_each(|(_, v)| *v *= 9.0);
+    for (bits, group, symmetric) in
+        [(Bits::Eight, 40_000, true), (Bits::Four, 40_000, false), (Bits::Two, 32_771, true)]
+    {
+        let granularity = Granularity::Group(group);
+        let scheme = QuantScheme { symmetric, ..QuantScheme::new(bits, granularity) };
+        for int8 in [false, true] {
+            let (panels, weights) = packed(&values, inputs, &scheme);
+            let form = if int8 { Form::Int8(panels) } else { Form::Packed(panels) };
+            let layer = Layer { name: format!("{scheme:?}"), form, outputs, inputs, weights };
+            for rows in [1, 3] {
+                let x = files::noise(4, rows * inputs);
+                layer.check(Level::best(), &x, &vec![0.0; outputs]);
             }
         }
     }

@@ -64,6 +64,30 @@ fn reference(path: &Path, x: &[f32]) -> Vec<f64> {
     current
 }
 
+#[test]
+fn a_pass_owes_nothing_to_those_before_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("n.safetensors");
+    // Buffers that shrink and grow from one layer to the next.
+    let widths = [784, 40, 130, 20, 10];
+    let layers = widths.windows(2).enumerate().map(|(number, widths)| {
+        let name = format!("fc{number}.weight");
+        files::floats(
+            &name,
+            &[widths[1], widths[0]],
+            &files::noise(number as u64, widths[0] * widths[1]),
+        )
+    });
+    files::write(&path, &[], &layers.collect::<Vec<_>>());
+    let loaded = load(&path, &Backend::Cpu);
+    for rows in [1, 64, 3, 200, 64, 1] {
+        let x = inputs(rows);
+        let [found, expected] = [&loaded, &load(&path, &Backend::Cpu)]
+            .map(|loaded| loaded.forward(&x, Outputs::Logits).expect("outputs"));
+        assert!(found == expected, "{rows}");
+    }
+}
+
 /// Every layout and type, dense and in every compressed form, straight from the compressed
 /// weights, against f64 on the dequantized ones.
 #[test]

@@ -26,7 +26,7 @@ pub(super) struct Finish<'a> {
 pub(super) struct Shape {
     pub batch: usize,
     pub outputs: usize,
-    /// Multiplications that take one thread about 20 ps each.
+    /// Multiplications, of which each takes one thread about 20 ps.
     pub products: usize,
     /// Bytes of the weights.
     pub bytes: usize,
@@ -37,7 +37,7 @@ pub(super) struct Shape {
     pub row_group: usize,
 }
 
-/// Cost below which threads cost more than they save: about 15 µs.
+/// Cost below which threads cost more than they save: about 30 µs.
 const PARALLEL_FROM: usize = 3 << 19;
 /// Cost of a part that is worth handing out.
 const PART_FROM: usize = 1 << 19;
@@ -55,7 +55,7 @@ impl Shape {
         self.outputs.div_ceil(LANES)
     }
 
-    /// What it takes, in units of about 10 ps.
+    /// What it takes, in units of about 20 ps: a multiplication, or a byte.
     fn cost(&self) -> usize {
         self.products + self.bytes
     }
@@ -69,11 +69,13 @@ impl Shape {
             return (rows, most(rows));
         }
         let wanted = (threads * PARTS).min(self.cost() / PART_FROM).max(1);
-        if self.bytes <= SMALL && self.batch > self.row_group {
-            let rows = self.batch.div_ceil(wanted).next_multiple_of(self.row_group).min(ROWS);
-            return (rows, most(rows));
-        }
         // The more rows a part has, the fewer times are weights read and decoded.
+        let by_row = match self.bytes {
+            ..=SMALL => wanted.min(self.batch.div_ceil(self.row_group)),
+            _ => self.batch.div_ceil(ROWS),
+        };
+        // Multiples of eight, so that the order of sums does not depend on the number of parts.
+        let rows = self.batch.div_ceil(by_row).next_multiple_of(8).min(rows);
         let by_panel = wanted.div_ceil(self.batch.div_ceil(rows)).min(panels.div_ceil(group));
         (rows, most(rows).min(panels.div_ceil(by_panel).next_multiple_of(group)))
     }
@@ -88,6 +90,7 @@ impl Shape {
     ) {
         let Self { batch, outputs, .. } = *self;
         assert_eq!(out.len(), batch * outputs);
+        assert!(finish.bias.is_none_or(|bias| bias.len() == outputs), "a bias an output");
         if out.is_empty() {
             return;
         }

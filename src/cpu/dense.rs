@@ -146,28 +146,12 @@ impl<E: Element> Of<E> {
     fn panel(&self, panel: usize) -> &[E::Vector] {
         &self.vectors[panel * self.inputs..][..self.inputs]
     }
-
-    /// One row of inputs times `P` panels, and `P`.
-    #[inline(always)]
-    fn side_by_side<S: Simd, const P: usize>(
-        &self,
-        simd: S,
-        panel: usize,
-        x: &[f32],
-        sums: &mut [Floats],
-    ) -> usize {
-        let panels = array::from_fn(|p| self.panel(panel + p));
-        let [products] = multiply::<S, E, 1, P>(simd, [x], panels);
-        for p in 0..P {
-            simd.store(products[p], &mut sums[p].0);
-        }
-        P
-    }
 }
 
 impl<E: Element> Panels for Of<E> {
     const BLOCK: usize = if Self::DECODED { 256 } else { 1024 };
     const DECODED: bool = size_of::<E::Bits>() < 4;
+    const STREAMS: usize = 4;
 
     fn outputs(&self) -> usize {
         self.outputs
@@ -202,15 +186,17 @@ impl<E: Element> Panels for Of<E> {
     }
 
     #[inline(always)]
-    fn vectors<S: Simd>(&self, simd: S, span: Range<usize>, x: &[f32], sums: &mut [Floats]) {
-        let mut panel = span.start;
-        while panel < span.end {
-            let sums = &mut sums[panel - span.start..];
-            panel += match span.end - panel {
-                4.. if S::STREAMS >= 4 => self.side_by_side::<S, 4>(simd, panel, x, sums),
-                2.. if S::STREAMS >= 2 => self.side_by_side::<S, 2>(simd, panel, x, sums),
-                _ => self.side_by_side::<S, 1>(simd, panel, x, sums),
-            };
+    fn side_by_side<S: Simd, const P: usize>(
+        &self,
+        simd: S,
+        panel: usize,
+        x: &[f32],
+        sums: &mut [Floats],
+    ) {
+        let panels = array::from_fn(|p| self.panel(panel + p));
+        let [products] = multiply::<S, E, 1, P>(simd, [x], panels);
+        for p in 0..P {
+            simd.store(products[p], &mut sums[p].0);
         }
     }
 }
@@ -219,6 +205,7 @@ impl<E: Element> Panels for Of<E> {
 impl Panels for Matrix<'_> {
     const BLOCK: usize = 256;
     const DECODED: bool = true;
+    const STREAMS: usize = 1;
 
     fn outputs(&self) -> usize {
         self.rows
@@ -257,11 +244,17 @@ impl Panels for Matrix<'_> {
 
     /// Row by row, without transposing.
     #[inline(always)]
-    fn vectors<S: Simd>(&self, simd: S, span: Range<usize>, x: &[f32], sums: &mut [Floats]) {
+    fn side_by_side<S: Simd, const P: usize>(
+        &self,
+        simd: S,
+        panel: usize,
+        x: &[f32],
+        sums: &mut [Floats],
+    ) {
         let size = self.float.size();
         let mut values = [0.0; Self::BLOCK];
-        let sums: &mut [f32] = bytemuck::cast_slice_mut(sums);
-        for (sum, row) in sums.iter_mut().zip(span.start * LANES..self.rows) {
+        let sums: &mut [f32] = bytemuck::cast_slice_mut(&mut sums[..P]);
+        for (sum, row) in sums.iter_mut().zip(panel * LANES..self.rows) {
             let row = &self.data[row * self.cols * size..][..self.cols * size];
             for (x, row) in x.chunks(Self::BLOCK).zip(row.chunks(Self::BLOCK * size)) {
                 let values = &mut values[..x.len()];

@@ -143,6 +143,7 @@ fn for_each_kept(mask: &Bitmask, cols: usize, row: usize, mut each: impl FnMut(u
 impl<E: Element> Panels for Of<E> {
     const BLOCK: usize = 256;
     const DECODED: bool = true;
+    const STREAMS: usize = 1;
 
     fn outputs(&self) -> usize {
         self.outputs
@@ -177,8 +178,14 @@ impl<E: Element> Panels for Of<E> {
     }
 
     #[inline(always)]
-    fn vectors<S: Simd>(&self, simd: S, span: Range<usize>, x: &[f32], sums: &mut [Floats]) {
-        for (sum, panel) in sums.iter_mut().zip(span) {
+    fn side_by_side<S: Simd, const P: usize>(
+        &self,
+        simd: S,
+        panel: usize,
+        x: &[f32],
+        sums: &mut [Floats],
+    ) {
+        for (sum, panel) in sums[..P].iter_mut().zip(panel..) {
             simd.store(self.vector(simd, panel, x), &mut sum.0);
         }
     }

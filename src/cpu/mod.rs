@@ -9,6 +9,7 @@ pub mod activation;
 pub mod bitmask;
 pub mod bitmask_codes;
 mod blocks;
+mod coded;
 mod convert;
 pub mod dense;
 pub mod dense_grad;

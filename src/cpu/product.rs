@@ -17,6 +17,8 @@ pub(super) trait Panels: Sync {
     const BLOCK: usize;
     /// Whether [`Panels::tile`] needs a buffer.
     const DECODED: bool;
+    /// Panels that one row of inputs reads side by side, at most: 1, 2 or 4. See [`Simd::STREAMS`].
+    const STREAMS: usize;
 
     /// Output features.
     fn outputs(&self) -> usize;
@@ -33,8 +35,14 @@ pub(super) trait Panels: Sync {
         inputs: Range<usize>,
         buffer: &'a mut [Floats],
     ) -> &'a [Floats];
-    /// One row of inputs times the panels of `span`, a sum each.
-    fn vectors<S: Simd>(&self, simd: S, span: Range<usize>, x: &[f32], sums: &mut [Floats]);
+    /// One row of inputs times `P` panels, into as many sums.
+    fn side_by_side<S: Simd, const P: usize>(
+        &self,
+        simd: S,
+        panel: usize,
+        x: &[f32],
+        sums: &mut [Floats],
+    );
 }
 
 /// Panels of one type of float or another, chosen when they are made: the kernels are compiled for
@@ -91,7 +99,7 @@ impl<W: Panels> Kernel for Part<'_, W> {
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         if self.single {
-            return self.weights.vectors(simd, self.span, self.x, self.sums);
+            return self.vectors(simd);
         }
         let mut buffer = vec![Floats::zeroed(); if W::DECODED { W::BLOCK * S::PANELS } else { 0 }];
         let mut panel = self.span.start;
@@ -105,6 +113,30 @@ impl<W: Panels> Kernel for Part<'_, W> {
 }
 
 impl<W: Panels> Part<'_, W> {
+    /// One row times all panels.
+    #[inline(always)]
+    fn vectors<S: Simd>(self, simd: S) {
+        let streams = if S::STREAMS < W::STREAMS { S::STREAMS } else { W::STREAMS };
+        let mut panel = self.span.start;
+        while panel < self.span.end {
+            let sums = &mut self.sums[panel - self.span.start..];
+            panel += match self.span.end - panel {
+                4.. if streams >= 4 => {
+                    self.weights.side_by_side::<S, 4>(simd, panel, self.x, sums);
+                    4
+                }
+                2.. if streams >= 2 => {
+                    self.weights.side_by_side::<S, 2>(simd, panel, self.x, sums);
+                    2
+                }
+                _ => {
+                    self.weights.side_by_side::<S, 1>(simd, panel, self.x, sums);
+                    1
+                }
+            };
+        }
+    }
+
     /// All rows times `P` panels.
     #[inline(always)]
     fn group<S: Simd, const P: usize>(

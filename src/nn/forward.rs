@@ -159,7 +159,7 @@ impl Loaded {
 
     /// Keeps buffers for passes to come, unless they are large.
     fn keep(&self, buffers: [Vec<f32>; 2]) {
-        let small = |buffer: &Vec<f32>| size_of_val(&buffer[..]) <= ACTIVATION_BYTES;
+        let small = |buffer: &Vec<f32>| buffer.capacity() * size_of::<f32>() <= ACTIVATION_BYTES;
         let mut unused = self.unused.lock().unwrap_or_else(PoisonError::into_inner);
         unused.extend(buffers.into_iter().filter(small));
     }

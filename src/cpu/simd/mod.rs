@@ -89,8 +89,9 @@ pub(super) trait Simd: Copy + Send + Sync {
     const PANELS: usize;
     /// Independent sums of one vector that registers allow: a power of two.
     const CHAINS: usize;
-    /// Panels of weights that one row of inputs reads side by side. Where it is one, what comes next
-    /// is asked for ahead; where it is several, what the processor asks for by itself is faster.
+    /// Panels of weights that one row of inputs reads side by side, where their form allows it.
+    /// Where it is one, weights are asked for ahead; where it is several, what the processor asks for
+    /// by itself is faster, and nothing is, in any form.
     const STREAMS: usize;
     /// What [`Simd::dot4`] takes from unsigned bytes: 0, or 128 where signed ones are multiplied
     /// faster.
