@@ -1,7 +1,6 @@
 //! Products with packed codes, which are decoded in registers or in tiles.
 #![expect(clippy::needless_range_loop, reason = "registers have numbers")]
 
-use std::array;
 use std::ops::Range;
 
 use bytemuck::Zeroable;
@@ -116,7 +115,10 @@ impl<const BITS: u32> Coded<'_, BITS> {
         let mut sums = [[simd.splat(0.0); P]; 4];
         let whole = x.len() / Self::PER_WORD;
         let (x, rest) = x.split_at(whole * Self::PER_WORD);
-        let whole_words = words.map(|words| &words[..whole]);
+        let mut whole_words = words;
+        for p in 0..P {
+            whole_words[p] = &words[p][..whole];
+        }
         for (number, x) in x.chunks_exact(Self::PER_WORD).enumerate() {
             let mut loaded = [simd.splat_i(0); P];
             for p in 0..P {
@@ -229,10 +231,11 @@ impl<const BITS: u32> Panels for Coded<'_, BITS> {
         let len = self.0.segment_len;
         for segment in 0..self.0.segments() {
             let x = &x[segment * len..x.len().min((segment + 1) * len)];
-            let words = array::from_fn(|p| self.words(panel + p, segment));
+            let mut words: [&[Words]; P] = [&[]; P];
             let mut scales = [simd.splat(0.0); P];
             let mut zero_points = [None; P];
             for p in 0..P {
+                words[p] = self.words(panel + p, segment);
                 (scales[p], zero_points[p]) = self.segment(simd, panel + p, segment);
             }
             // Two loops: one without zero points has less to do.

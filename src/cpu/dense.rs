@@ -1,6 +1,5 @@
 //! A dense layer on the CPU.
 
-use std::array;
 use std::ops::Range;
 
 use bytemuck::Pod;
@@ -193,7 +192,10 @@ impl<E: Element> Panels for Of<E> {
         x: &[f32],
         sums: &mut [Floats],
     ) {
-        let panels = array::from_fn(|p| self.panel(panel + p));
+        let mut panels: [&[E::Vector]; P] = [&[]; P];
+        for (p, vectors) in panels.iter_mut().enumerate() {
+            *vectors = self.panel(panel + p);
+        }
         let [products] = multiply::<S, E, 1, P>(simd, [x], panels);
         for p in 0..P {
             simd.store(products[p], &mut sums[p].0);

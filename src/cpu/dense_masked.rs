@@ -59,7 +59,7 @@ struct Of<E: Element> {
     masks: Vec<u16>,
     /// `[panels, blocks]`: kept weights before each block of inputs.
     starts: Vec<usize>,
-    /// The kept weights, and sixteen more that a vector may reach into.
+    /// The kept weights, and a window more that vectors may reach into.
     values: Vec<E::Bits>,
 }
 
@@ -86,7 +86,7 @@ impl<E: Element> Of<E> {
                 kept += block.iter().map(|mask| mask.count_ones() as usize).sum::<usize>();
             }
         }
-        let mut values: Vec<E::Bits> = room(kept + LANES);
+        let mut values: Vec<E::Bits> = room(kept + WINDOW);
         let (compressed, _) = mask.compressed.as_chunks::<SIZE>();
         let mut places = vec![0; inputs];
         for (panel, masks) in masks.chunks_exact(inputs.max(1)).enumerate() {
@@ -117,13 +117,36 @@ impl<E: Element> Of<E> {
         self.starts[panel * self.inputs.div_ceil(Self::BLOCK) + input / Self::BLOCK]
     }
 
-    /// The next weights of a panel at `place`, which moves on.
+    /// The weights of a panel for four inputs at `place`, which moves on.
     #[inline(always)]
-    fn next<S: Simd>(&self, simd: S, mask: u16, place: &mut usize) -> S::F {
-        let values = self.values[*place..].first_chunk().expect("sixteen more than are kept");
-        *place += mask.count_ones() as usize;
-        simd.expand(mask, E::load(simd, values))
+    fn next<S: Simd>(&self, simd: S, masks: [u16; 4], place: &mut usize) -> [S::F; 4] {
+        // One look whether all of it is there: no mask can lead out of the window.
+        let window: &[E::Bits; WINDOW] = self.values[*place..].first_chunk().expect("a window");
+        let mut weights = [simd.splat(0.0); 4];
+        let mut at = 0;
+        for i in 0..4 {
+            let upper = at + (masks[i] as u8).count_ones() as usize;
+            let values = [window[at..].first_chunk(), window[upper..].first_chunk()];
+            if let [Some(lower), Some(upper)] = values {
+                let (lower, upper) = (E::load(simd, lower), E::load(simd, upper));
+                weights[i] = simd.expand(masks[i], lower, upper);
+            }
+            at += masks[i].count_ones() as usize;
+        }
+        *place += at;
+        weights
     }
+}
+
+/// Values that four masks may keep, and a vector behind them.
+const WINDOW: usize = 5 * LANES;
+
+/// The masks of four inputs, or of those that are left.
+#[inline(always)]
+fn four(masks: &[u16]) -> [u16; 4] {
+    let mut four = [0; 4];
+    four[..masks.len()].copy_from_slice(masks);
+    four
 }
 
 /// Calls `each` with the columns of a row that have a weight.
@@ -168,11 +191,18 @@ impl<E: Element> Panels for Of<E> {
         let mut place = self.start(panel, inputs.start);
         let masks = &self.masks(panel)[inputs];
         let buffer = &mut buffer[..masks.len()];
-        for (masks, buffer) in masks.chunks(4).zip(buffer.chunks_mut(4)) {
+        let mut buffers = buffer.chunks_exact_mut(4);
+        let (masks, masks_rest) = masks.as_chunks();
+        for (masks, buffer) in masks.iter().zip(buffers.by_ref()) {
             prefetch(simd, &self.values[place]);
-            for (mask, to) in masks.iter().zip(buffer) {
-                simd.store(self.next(simd, *mask, &mut place), &mut to.0);
+            let weights = self.next(simd, *masks, &mut place);
+            for i in 0..4 {
+                simd.store(weights[i], &mut buffer[i].0);
             }
+        }
+        let weights = self.next(simd, four(masks_rest), &mut place);
+        for (weights, to) in weights.into_iter().zip(buffers.into_remainder()) {
+            simd.store(weights, &mut to.0);
         }
         buffer
     }
@@ -205,14 +235,14 @@ impl<E: Element> Of<E> {
         let (inputs, inputs_rest) = x.as_chunks::<4>();
         for (masks, x) in masks.iter().zip(inputs) {
             prefetch(simd, &self.values[place]);
+            let weights = self.next(simd, *masks, &mut place);
             for i in 0..4 {
-                let weights = self.next(simd, masks[i], &mut place);
-                sums[i] = simd.mul_add(simd.splat(x[i]), weights, sums[i]);
+                sums[i] = simd.mul_add(simd.splat(x[i]), weights[i], sums[i]);
             }
         }
-        for (mask, x) in masks_rest.iter().zip(inputs_rest) {
-            let weights = self.next(simd, *mask, &mut place);
-            sums[0] = simd.mul_add(simd.splat(*x), weights, sums[0]);
+        let weights = self.next(simd, four(masks_rest), &mut place);
+        for (i, x) in inputs_rest.iter().enumerate() {
+            sums[i] = simd.mul_add(simd.splat(*x), weights[i], sums[i]);
         }
         total(simd, &mut sums)
     }

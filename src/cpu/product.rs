@@ -105,8 +105,11 @@ impl<W: Panels> Kernel for Part<'_, W> {
         let mut panel = self.span.start;
         while panel < self.span.end {
             panel += match self.span.end - panel {
-                3.. if S::PANELS >= 3 => self.group::<S, 3>(simd, panel, &mut buffer),
-                _ => self.group::<S, 1>(simd, panel, &mut buffer),
+                3.. if S::PANELS >= 3 => self.group::<S, 3, false>(simd, panel, &mut buffer),
+                1 if S::HALVES && self.weights.outputs() - panel * LANES <= LANES / 2 => {
+                    self.group::<S, 1, true>(simd, panel, &mut buffer)
+                }
+                _ => self.group::<S, 1, false>(simd, panel, &mut buffer),
             };
         }
     }
@@ -137,9 +140,9 @@ impl<W: Panels> Part<'_, W> {
         }
     }
 
-    /// All rows times `P` panels.
+    /// All rows times `P` panels, or the first half of their lanes where nobody reads the others.
     #[inline(always)]
-    fn group<S: Simd, const P: usize>(
+    fn group<S: Simd, const P: usize, const HALF: bool>(
         &mut self,
         simd: S,
         panel: usize,
@@ -158,11 +161,14 @@ impl<W: Panels> Part<'_, W> {
             }
             let mut row = 0;
             while row < rows {
+                // Half a vector of sums leaves registers for twice the rows.
+                let most = if HALF { 2 * S::ROWS } else { S::ROWS };
+                let at = (row, panel, &block);
                 row += match rows - row {
-                    8.. if S::ROWS >= 8 => self.rows::<S, 8, P>(simd, row, panel, &block, tiles),
-                    4.. if S::ROWS >= 4 => self.rows::<S, 4, P>(simd, row, panel, &block, tiles),
-                    2.. => self.rows::<S, 2, P>(simd, row, panel, &block, tiles),
-                    _ => self.rows::<S, 1, P>(simd, row, panel, &block, tiles),
+                    8.. if most >= 8 => self.rows::<S, 8, P, HALF>(simd, at, tiles),
+                    4.. if most >= 4 => self.rows::<S, 4, P, HALF>(simd, at, tiles),
+                    2.. => self.rows::<S, 2, P, HALF>(simd, at, tiles),
+                    _ => self.rows::<S, 1, P, HALF>(simd, at, tiles),
                 };
             }
             start = block.end;
@@ -172,12 +178,10 @@ impl<W: Panels> Part<'_, W> {
 
     /// `M` rows times `P` tiles, added to the sums.
     #[inline(always)]
-    fn rows<S: Simd, const M: usize, const P: usize>(
+    fn rows<S: Simd, const M: usize, const P: usize, const HALF: bool>(
         &mut self,
         simd: S,
-        row: usize,
-        panel: usize,
-        block: &Range<usize>,
+        (row, panel, block): (usize, usize, &Range<usize>),
         tiles: [&[Floats]; P],
     ) -> usize {
         let inputs = self.weights.inputs();
@@ -191,7 +195,11 @@ impl<W: Panels> Part<'_, W> {
             let sums = &mut self.sums[(row + m) * width + panel - self.span.start..][..P];
             for p in 0..P {
                 let sum = simd.add(simd.load(&sums[p].0), products[m][p]);
-                simd.store(sum, &mut sums[p].0);
+                match sums[p].0.first_chunk_mut() {
+                    // What computes the other half is unused then, and the compiler drops it.
+                    Some(half) if HALF => simd.store_half(sum, half),
+                    _ => simd.store(sum, &mut sums[p].0),
+                }
             }
         }
         M
@@ -226,18 +234,35 @@ fn multiply_by<S: Simd, E: Element, const M: usize, const P: usize, const U: usi
     let terms = tiles[0].len();
     assert!(x.iter().all(|x| x.len() == terms) && tiles.iter().all(|tile| tile.len() == terms));
     let mut sums = [[[simd.splat(0.0); P]; M]; U];
-    let steps = x.map(|x| x.as_chunks::<U>().0);
-    let tile_steps = tiles.map(|tile| tile.as_chunks::<U>().0);
+    // Loops instead of closures: `map` of eight elements is not inlined.
+    let mut steps: [&[[f32; U]]; M] = [&[]; M];
+    let mut tile_steps: [&[[E::Vector; U]]; P] = [&[]; P];
+    for m in 0..M {
+        steps[m] = x[m].as_chunks().0;
+    }
+    for p in 0..P {
+        tile_steps[p] = tiles[p].as_chunks().0;
+    }
     for step in 0..terms / U {
         for i in 0..U {
-            let x = steps.map(|steps| steps[step][i]);
-            let tiles = tile_steps.map(|steps| &steps[step][i]);
-            add_products::<S, E, M, P>(simd, x, tiles, &mut sums[i % chains]);
+            let sums = &mut sums[i % chains];
+            let mut weights = [simd.splat(0.0); P];
+            for p in 0..P {
+                weights[p] = weight::<S, E, M, P>(simd, &tile_steps[p][step][i]);
+            }
+            for m in 0..M {
+                add_products(simd, steps[m][step][i], weights, &mut sums[m]);
+            }
         }
     }
     for k in terms / U * U..terms {
-        let (x, tiles) = (x.map(|x| x[k]), tiles.map(|tile| &tile[k]));
-        add_products::<S, E, M, P>(simd, x, tiles, &mut sums[0]);
+        let mut weights = [simd.splat(0.0); P];
+        for p in 0..P {
+            weights[p] = weight::<S, E, M, P>(simd, &tiles[p][k]);
+        }
+        for m in 0..M {
+            add_products(simd, x[m][k], weights, &mut sums[0][m]);
+        }
     }
     for m in 0..M {
         for p in 0..P {
@@ -275,26 +300,26 @@ pub(super) fn prefetch<S: Simd, T>(simd: S, vector: &T) {
     }
 }
 
-/// Adds the products of one input of each row.
+/// A vector of weights. One that is used once may come from memory.
 #[inline(always)]
-fn add_products<S: Simd, E: Element, const M: usize, const P: usize>(
-    simd: S,
-    x: [f32; M],
-    tiles: [&E::Vector; P],
-    sums: &mut [[S::F; P]; M],
-) {
-    let mut weights = [simd.splat(0.0); P];
-    for p in 0..P {
-        if M * P == 1 {
-            prefetch(simd, tiles[p]);
-        }
-        weights[p] = E::load(simd, tiles[p].as_ref());
+fn weight<S: Simd, E: Element, const M: usize, const P: usize>(simd: S, bits: &E::Vector) -> S::F {
+    if M * P == 1 {
+        prefetch(simd, bits);
     }
-    for m in 0..M {
-        let x = simd.splat(x[m]);
-        for p in 0..P {
-            sums[m][p] = simd.mul_add(x, weights[p], sums[m][p]);
-        }
+    E::load(simd, bits.as_ref())
+}
+
+/// Adds the products of one input.
+#[inline(always)]
+fn add_products<S: Simd, const P: usize>(
+    simd: S,
+    x: f32,
+    weights: [S::F; P],
+    sums: &mut [S::F; P],
+) {
+    let x = simd.splat(x);
+    for p in 0..P {
+        sums[p] = simd.mul_add(x, weights[p], sums[p]);
     }
 }
 

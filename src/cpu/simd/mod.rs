@@ -71,7 +71,8 @@ pub(super) trait Kernel {
     /// What it gives.
     type Output;
     /// Does it. Implementations must be `#[inline(always)]`, all the way down to the methods of
-    /// `simd`: only then are they compiled for its instructions.
+    /// `simd`: only then are they compiled for its instructions. Closures that use `simd` are not,
+    /// and neither `array::map` nor `array::from_fn` is sure to be inlined: loops are.
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
@@ -93,6 +94,8 @@ pub(super) trait Simd: Copy + Send + Sync {
     /// Where it is one, weights are asked for ahead; where it is several, what the processor asks for
     /// by itself is faster, and nothing is, in any form.
     const STREAMS: usize;
+    /// Whether the first half of the lanes takes half as long as all.
+    const HALVES: bool;
     /// What [`Simd::dot4`] takes from unsigned bytes: 0, or 128 where signed ones are multiplied
     /// faster.
     const CENTER: i32;
@@ -100,6 +103,8 @@ pub(super) trait Simd: Copy + Send + Sync {
     fn splat(self, value: f32) -> Self::F;
     fn load(self, values: &[f32; LANES]) -> Self::F;
     fn store(self, value: Self::F, to: &mut [f32; LANES]);
+    /// The first half of the lanes.
+    fn store_half(self, value: Self::F, to: &mut [f32; LANES / 2]);
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
     fn sub(self, a: Self::F, b: Self::F) -> Self::F;
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
@@ -109,8 +114,9 @@ pub(super) trait Simd: Copy + Send + Sync {
     fn load_f16(self, bits: &[u16; LANES]) -> Self::F;
     /// bfloat16 to `f32`, exactly.
     fn load_bf16(self, bits: &[u16; LANES]) -> Self::F;
-    /// The first values, each at the place of the next set bit of `mask`; 0 elsewhere.
-    fn expand(self, mask: u16, values: Self::F) -> Self::F;
+    /// The first values, each at the place of the next set bit of `mask`; 0 elsewhere. `upper`
+    /// begins with the value of the first set bit of the upper half.
+    fn expand(self, mask: u16, values: Self::F, upper: Self::F) -> Self::F;
     /// The unsigned number in `bits` bits of each word, those from bit `at`, a multiple of `bits`,
     /// less 2^(bits − 1), in units of [`Simd::centered_unit`]: exactly. `bits` is at most 8.
     fn centered(self, words: Self::I, at: u32, bits: u32) -> Self::F;
@@ -285,7 +291,11 @@ mod tests {
             keep(simd.sub(x, y));
             keep(simd.mul(x, y));
             for mask in self.masks {
-                keep(simd.expand(*mask, x));
+                let mut values = [0.0; 2 * LANES];
+                values[..LANES].copy_from_slice(&floats(&self.words[0]));
+                let lower = (mask & 0xff).count_ones() as usize;
+                let upper = values[lower..].first_chunk().expect("as many as there are lanes");
+                keep(simd.expand(*mask, x, simd.load(upper)));
             }
             for words in self.words {
                 let halves = words.map(|word| word as u16);

@@ -25,6 +25,7 @@ impl Simd for Portable {
     const CENTER: i32 = 0;
     const CHAINS: usize = if cfg!(target_arch = "aarch64") { 4 } else { 2 };
     const STREAMS: usize = 1;
+    const HALVES: bool = true;
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F {
@@ -39,6 +40,11 @@ impl Simd for Portable {
     #[inline(always)]
     fn store(self, value: Self::F, to: &mut [f32; LANES]) {
         *to = value;
+    }
+
+    #[inline(always)]
+    fn store_half(self, value: Self::F, to: &mut [f32; LANES / 2]) {
+        to.copy_from_slice(&value[..LANES / 2]);
     }
 
     #[inline(always)]
@@ -77,7 +83,7 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn expand(self, mask: u16, values: Self::F) -> Self::F {
+    fn expand(self, mask: u16, values: Self::F, _: Self::F) -> Self::F {
         let mut expanded = [0.0; LANES];
         let (mut rest, mut next) = (mask, 0);
         while rest != 0 {

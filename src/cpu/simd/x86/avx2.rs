@@ -9,13 +9,15 @@ use super::super::{LANES, Simd, tops};
 pub struct Avx2<const VNNI: bool>(pub(super) ());
 
 /// For each mask of eight bits, which of the values each lane takes: the number of bits below it.
-static RANKS: [[u8; 8]; 256] = {
+/// Lanes that take none are negative.
+static RANKS: [[i32; 8]; 256] = {
     let mut table = [[0; 8]; 256];
-    let mut mask = 0;
+    let mut mask = 0_usize;
     while mask < 256 {
         let mut lane = 0;
         while lane < 8 {
-            table[mask][lane] = (mask & ((1 << lane) - 1)).count_ones() as u8;
+            let below = (mask & ((1 << lane) - 1)).count_ones() as i32;
+            table[mask][lane] = if mask >> lane & 1 == 1 { below } else { -1 };
             lane += 1;
         }
         mask += 1;
@@ -23,19 +25,14 @@ static RANKS: [[u8; 8]; 256] = {
     table
 };
 
-/// All bits of the lanes whose bit in `mask` is set.
+/// The first values, each at the place of the next set bit; 0 elsewhere.
 #[inline(always)]
-unsafe fn lanes_of(mask: u8) -> __m256 {
+unsafe fn expand_half(mask: u8, values: __m256) -> __m256 {
     unsafe {
-        let bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-        let set = _mm256_and_si256(_mm256_set1_epi32(i32::from(mask)), bits);
-        _mm256_castsi256_ps(_mm256_cmpeq_epi32(set, bits))
+        let ranks = _mm256_loadu_si256(RANKS[usize::from(mask)].as_ptr().cast());
+        let expanded = _mm256_permutevar8x32_ps(values, ranks);
+        _mm256_andnot_ps(_mm256_castsi256_ps(_mm256_srai_epi32::<31>(ranks)), expanded)
     }
-}
-
-#[inline(always)]
-unsafe fn ranks(mask: u8) -> __m256i {
-    unsafe { _mm256_cvtepu8_epi32(_mm_loadl_epi64(RANKS[usize::from(mask)].as_ptr().cast())) }
 }
 
 impl<const VNNI: bool> Avx2<VNNI> {
@@ -75,6 +72,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     const CENTER: i32 = if VNNI { 0 } else { 128 };
     const CHAINS: usize = 4;
     const STREAMS: usize = 4;
+    const HALVES: bool = true;
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F {
@@ -94,6 +92,11 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
             _mm256_storeu_ps(halves[0].as_mut_ptr(), value[0]);
             _mm256_storeu_ps(halves[1].as_mut_ptr(), value[1]);
         }
+    }
+
+    #[inline(always)]
+    fn store_half(self, value: Self::F, to: &mut [f32; LANES / 2]) {
+        unsafe { _mm256_storeu_ps(to.as_mut_ptr(), value[0]) }
     }
 
     #[inline(always)]
@@ -141,20 +144,9 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
 
     #[inline(always)]
-    fn expand(self, mask: u16, values: Self::F) -> Self::F {
+    fn expand(self, mask: u16, values: Self::F, upper: Self::F) -> Self::F {
         let [low, high] = mask.to_le_bytes();
-        unsafe {
-            let first = _mm256_permutevar8x32_ps(values[0], ranks(low));
-            // The upper lanes go on where the lower ones stopped, in either half.
-            let from = _mm256_set1_epi32(low.count_ones() as i32);
-            let from = _mm256_add_epi32(ranks(high), from);
-            let second = _mm256_blendv_ps(
-                _mm256_permutevar8x32_ps(values[0], from),
-                _mm256_permutevar8x32_ps(values[1], from),
-                _mm256_castsi256_ps(_mm256_cmpgt_epi32(from, _mm256_set1_epi32(7))),
-            );
-            [_mm256_and_ps(first, lanes_of(low)), _mm256_and_ps(second, lanes_of(high))]
-        }
+        unsafe { [expand_half(low, values[0]), expand_half(high, upper[0])] }
     }
 
     #[inline(always)]

@@ -18,6 +18,7 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     const CENTER: i32 = 0;
     const CHAINS: usize = 8;
     const STREAMS: usize = 1;
+    const HALVES: bool = false;
 
     #[inline(always)]
     fn splat(self, value: f32) -> __m512 {
@@ -32,6 +33,11 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     #[inline(always)]
     fn store(self, value: __m512, to: &mut [f32; LANES]) {
         unsafe { _mm512_storeu_ps(to.as_mut_ptr(), value) }
+    }
+
+    #[inline(always)]
+    fn store_half(self, value: __m512, to: &mut [f32; LANES / 2]) {
+        unsafe { _mm256_storeu_ps(to.as_mut_ptr(), _mm512_castps512_ps256(value)) }
     }
 
     #[inline(always)]
@@ -68,7 +74,7 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     }
 
     #[inline(always)]
-    fn expand(self, mask: u16, values: __m512) -> __m512 {
+    fn expand(self, mask: u16, values: __m512, _: __m512) -> __m512 {
         unsafe { _mm512_maskz_expand_ps(mask, in_register(values)) }
     }
 
