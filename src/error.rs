@@ -182,4 +182,14 @@ impl Error {
             other => other,
         }
     }
+
+    /// The same where the row that it names is one of a part that begins `rows` later.
+    pub(crate) fn rows_later(mut self, rows: usize) -> Self {
+        if let Self::Data(problem) | Self::Format { problem, .. } = &mut self
+            && let FormatProblem::Value { row, .. } | FormatProblem::MaskedRow { row } = problem
+        {
+            *row += rows;
+        }
+        self
+    }
 }

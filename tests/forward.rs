@@ -324,3 +324,34 @@ fn files_of_compressed_tensors_run() {
     let all = ["int-quantized", "naive-quantized", "pack-quantized"];
     assert!(formats.iter().eq(&all), "{formats:?}");
 }
+
+/// Weights and inputs are finite and sums are not: an answer made of those would be none. Rows are
+/// numbered in all of the input, however it is divided.
+#[test]
+fn sums_that_overflow_give_no_answer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("m.safetensors");
+    let infinite = [files::floats("fc.weight", &[2, 1], &[1e30, 1.0])];
+    // Infinity less infinity is not hidden by the relu behind it.
+    let cancelled = [
+        files::floats("fc1.weight", &[2, 1], &[1e30, 1e30]),
+        files::floats("fc2.weight", &[1, 2], &[1.0, -1.0]),
+        files::floats("fc3.weight", &[2, 1], &[1.0, 2.0]),
+    ];
+    let mut x = [1.0; 7];
+    x[5] = 1e30;
+    for tensors in [&infinite[..], &cancelled] {
+        files::write(&path, &[], tensors);
+        for backend in [&Backend::Cpu, &GPU] {
+            let loaded = load(&path, backend);
+            for batch in [1, 2, 7] {
+                let error = loaded.forward_batches(&x, Outputs::AsDescribed, batch);
+                let error = error.expect_err("no probabilities").to_string();
+                assert!(error.starts_with("probabilities: row 5, column 0 is NaN"), "{error}");
+            }
+            let logits = loaded.forward_batches(&x, Outputs::Logits, 2).expect("runs");
+            let finite: Vec<bool> = logits.chunks(2).map(|row| row[0].is_finite()).collect();
+            assert_eq!(finite, [true, true, true, true, true, false, true]);
+        }
+    }
+}

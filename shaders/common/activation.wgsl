@@ -30,7 +30,8 @@ fn error_function(z: f32) -> f32 {
 // The numbers are those of Activation::code.
 fn activate(kind: u32, slope: f32, z: f32) -> f32 {
     switch kind {
-        case 1u: { return max(z, 0.0); }
+        // Unlike max, this leaves NaN, where a device keeps any.
+        case 1u: { return select(z, 0.0, z < 0.0); }
         case 2u: { return 0.5 * z * (1.0 + error_function(z * 0.70710678118)); }
         case 3u: { return z * sigmoid(2.0 * SQRT_2_OVER_PI * (z + 0.044715 * z * z * z)); }
         case 4u: { return z * sigmoid(z); }

@@ -172,6 +172,13 @@ impl NetworkArguments {
         self.int8.allowed()
     }
 
+    /// What `compress` is given to describe the network with the same activations.
+    pub(super) fn description(&self) -> Vec<String> {
+        let Some(given) = self.activations.given() else { return vec![] };
+        let list: Vec<String> = given.iter().map(ToString::to_string).collect();
+        vec!["--activations".to_owned(), list.join(",")]
+    }
+
     pub(super) fn batch_size(&self) -> usize {
         self.batch_size as usize
     }

@@ -31,10 +31,10 @@ pub(super) fn note(common: &Common, text: &str) {
     }
 }
 
-/// A warning on standard error.
+/// A warning on standard error, on one line: names in it may hold others.
 pub(super) fn warn(common: &Common, text: &str) {
     if !common.quiet {
-        diagnostic(&format!("warning: {text}"));
+        diagnostic(&format!("warning: {}", plain(text)));
     }
 }
 
@@ -52,11 +52,16 @@ fn diagnostic(text: &str) {
 
 /// `text` on one line and without what a terminal would obey: names in a file are anybody's words.
 pub(super) fn plain(text: &str) -> Cow<'_, str> {
-    if !text.contains(char::is_control) {
+    // Marks that turn the direction of writing let a name pose as another one.
+    let obeyed = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(obeyed) {
         return Cow::Borrowed(text);
     }
     let escaped = text.chars().map(|c| match c {
-        c if c.is_control() => c.escape_default().to_string(),
+        c if obeyed(c) => c.escape_default().to_string(),
         c => c.to_string(),
     });
     Cow::Owned(escaped.collect())

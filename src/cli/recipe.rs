@@ -43,6 +43,9 @@ pub(super) struct RecipeArguments {
     pub(super) codes: QuantizeArguments,
 
     /// Compress tensors whose name matches (replaces the default selection; repeatable)
+    ///
+    /// By itself those are the two-dimensional tensors with names that end in weight or kernel, but
+    /// not embeddings, norms and lm_head, and those that a description of the network names.
     #[arg(long, value_name = "REGEX", help_heading = "Selection")]
     pub(super) include: Vec<String>,
     /// Leave out tensors whose name matches (repeatable)

@@ -68,10 +68,8 @@ pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
     let input = input.batched(width);
     nn::check_inputs(&input, width).map_err(|error| error.in_file(&arguments.input))?;
     let outputs = if arguments.logits { Outputs::Logits } else { Outputs::AsDescribed };
-    let (x, mut y) = (input.scaled(), vec![]);
-    for x in x.chunks(named.batch_size() * width) {
-        y.extend(loaded.forward(x, outputs)?);
-    }
+    let y = loaded.forward_batches(&input.scaled(), outputs, named.batch_size());
+    let y = y.map_err(|error| error.in_file(&arguments.input))?;
     let int8_layers = loaded.int8_layers();
     let answers = Answers::new(y, classes, arguments.top_k(), int8_layers)?;
     let (Some(path), Some(kind)) = (&arguments.output, kind) else {

@@ -49,7 +49,7 @@ const USUAL: [(usize, usize); 5] =
 struct Report {
     schema_version: u32,
     device: String,
-    /// Where the choices are kept, if there is a folder for them.
+    /// Where the choices are kept, if there is a folder for them that can be written to.
     cache: Option<PathBuf>,
     classes: Vec<Class>,
 }
@@ -76,18 +76,33 @@ pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<()> {
     let backend = arguments.device.open(common)?;
     let device = backend.name().to_owned();
     let mut report = Report { schema_version: 1, device, cache: None, classes: vec![] };
+    let model = arguments.model.as_deref().map(|path| -> Result<_> {
+        let model = Model::open(path)?;
+        let (network, _) = Network::read(&model, None)?;
+        Ok((model, network))
+    });
+    let model = model.transpose()?;
     if let Backend::Gpu(gpu) = &backend {
         let gpu = gpu.tuned(gpu::cache_folder().as_deref());
-        report.classes = match &arguments.model {
-            Some(path) => {
-                let model = Model::open(path)?;
-                let (network, _) = Network::read(&model, None)?;
+        report.classes = match model {
+            Some((model, network)) => {
                 let loaded = Loaded::new(&backend, &model, network)?;
                 measure(&gpu, loaded.layers(), true, arguments, common)?
             }
             None => measure(&gpu, &usual(&backend)?, false, arguments, common)?,
         };
-        report.cache = gpu.choices().and_then(Choices::file).map(Path::to_owned);
+        let file = gpu.choices().and_then(Choices::file);
+        match (file, gpu.choices().and_then(Choices::problem)) {
+            (Some(file), Some(problem)) => {
+                let file = file.display();
+                let text = format!(
+                    "the choices could not be kept in {file}: {problem}; make it a place that you \
+                     may write to, or name another one in XDG_CACHE_HOME"
+                );
+                output::warn(common, &text);
+            }
+            (file, _) => report.cache = file.map(Path::to_owned),
+        }
     } else {
         output::note(common, "the CPU backend has nothing to tune; --device gpu takes an adapter");
     }
@@ -160,7 +175,7 @@ fn text(report: &Report) -> String {
     let mut text = output::table(&header, 4, rows.collect());
     if !report.classes.is_empty() {
         let kept = report.cache.as_ref().map_or_else(
-            || "there is no cache folder: nothing is kept".to_owned(),
+            || "nothing is kept: no cache folder can be written to".to_owned(),
             |file| format!("kept in {}", file.display()),
         );
         text = format!("{}\n{text}\n{kept}\n", report.device);

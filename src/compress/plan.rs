@@ -8,7 +8,7 @@ use super::recipe::{Format, Recipe};
 use super::scan::Kept;
 use crate::error::{Result, UsageError};
 use crate::io::{Model, TensorInfo, TensorSpec};
-use crate::nn::Origin;
+use crate::nn::{self, Origin};
 use crate::scheme::{Granularity, QuantScheme};
 use crate::stored::{self, Weight, is_kernel};
 use crate::tensor::{DType, FloatType};
@@ -123,9 +123,10 @@ impl Plan {
             warnings: vec![],
         };
         let (mut matched, mut weights) = (0, 0);
+        let described = nn::described_weights(model);
         for (shard, file) in model.shards().iter().enumerate() {
             for input in file.tensors() {
-                let chosen = recipe.selection.matches(&input.name);
+                let chosen = recipe.selection.matches(&input.name, &described);
                 matched += usize::from(chosen);
                 let slim = plan.neurons.as_ref().and_then(|neurons| neurons.slim(&input.name));
                 let weight = weight_of(input).filter(|_| chosen);

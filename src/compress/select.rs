@@ -1,5 +1,7 @@
 //! Which tensors are compressed.
 
+use std::collections::HashSet;
+
 use regex::Regex;
 
 use crate::error::{Result, UsageError};
@@ -27,9 +29,11 @@ pub(super) struct Selection {
 }
 
 impl Selection {
-    pub(super) fn matches(&self, name: &str) -> bool {
+    /// Whether `name` is selected; `described` are weights of which the model says that they belong
+    /// to its layers.
+    pub(super) fn matches(&self, name: &str, described: &HashSet<String>) -> bool {
         let wanted = if self.include.is_empty() {
-            is_linear_weight(name)
+            is_linear_weight(name) || described.contains(name)
         } else {
             self.include.iter().any(|pattern| pattern.is_match(name))
         };
@@ -52,6 +56,7 @@ mod tests {
 
     #[test]
     fn the_default_takes_linear_weights() {
+        let none = HashSet::new();
         for name in [
             "weight",
             "fc1.weight",
@@ -60,7 +65,7 @@ mod tests {
             "transformer.h.0.attn.c_attn.weight",
             "bert.embeddings.dense.weight",
         ] {
-            assert!(Selection::default().matches(name), "{name}");
+            assert!(Selection::default().matches(name, &none), "{name}");
         }
         for name in [
             "fc1.bias",
@@ -74,19 +79,22 @@ mod tests {
             "lm_head.weight",
             "fc1.weight_scale",
         ] {
-            assert!(!Selection::default().matches(name), "{name}");
+            assert!(!Selection::default().matches(name, &none), "{name}");
+            let described = HashSet::from([name.to_owned()]);
+            assert!(Selection::default().matches(name, &described), "{name}");
         }
     }
 
     #[test]
     fn include_replaces_and_exclude_takes_away() {
+        let none = HashSet::new();
         let selection = Selection {
             include: vec![Regex::new("embed|fc").expect("a pattern")],
             exclude: vec![Regex::new("^fc2").expect("a pattern")],
         };
-        assert!(selection.matches("embed.weight"));
-        assert!(selection.matches("fc1.bias"));
-        assert!(!selection.matches("fc2.weight"));
-        assert!(!selection.matches("head.weight"));
+        assert!(selection.matches("embed.weight", &none));
+        assert!(selection.matches("fc1.bias", &none));
+        assert!(!selection.matches("fc2.weight", &none));
+        assert!(!selection.matches("head.weight", &none));
     }
 }

@@ -19,7 +19,8 @@ pub fn apply(activation: Activation, values: &mut [f32]) {
 fn apply_each(activation: Activation, values: &mut [f32]) {
     match activation {
         Activation::Identity => {}
-        Activation::Relu => each(values, |z| if z > 0.0 { z } else { 0.0 }),
+        // NaN stays NaN: an answer must not be made of it.
+        Activation::Relu => each(values, |z| if z < 0.0 { 0.0 } else { z }),
         Activation::LeakyRelu(slope) => each(values, |z| if z > 0.0 { z } else { z * slope }),
         Activation::Sigmoid => each(values, sigmoid),
         Activation::Tanh => each(values, tanh),

@@ -126,6 +126,17 @@ pub enum ArrayProblem {
         /// How many classes there are.
         classes: usize,
     },
+    /// A label that is no class of any network.
+    #[error(
+        "label {index} is {value}; expected the number of a class, from 0 to one less than the \
+         network has outputs"
+    )]
+    NoLabel {
+        /// Which label.
+        index: usize,
+        /// Its value.
+        value: String,
+    },
     /// Nothing to work on.
     #[error("there are no rows; at least one was expected")]
     Empty,

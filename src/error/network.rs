@@ -131,7 +131,7 @@ pub enum NetworkProblem {
     },
     /// Weights whose order cannot be told from names and shapes.
     #[error(
-        "the network cannot be inferred: by their names, layer {layer:?} gives {outputs} outputs and the next, {next:?}, wants {inputs} inputs, and {others}; describe the network in the metadata (key \"network\")"
+        "the network cannot be inferred: by their names, layer {layer:?} gives {outputs} outputs and the next, {next:?}, wants {inputs} inputs, and {others}; describe the network in the metadata (key \"network\"; FORMAT.md shows how)"
     )]
     Order {
         /// The first of the two.
@@ -150,7 +150,7 @@ pub enum NetworkProblem {
     NoTensors,
     /// Tensors that belong to no dense layer.
     #[error(
-        "the network cannot be inferred: {} of its tensors {} no part of a chain of dense layers: {}; only such chains can be run; if the model holds one, describe it in the metadata (key \"network\")",
+        "the network cannot be inferred: {} of its tensors {} no part of a chain of dense layers: {}; only such chains can be run; if the model holds one, describe it in the metadata (key \"network\"; FORMAT.md shows how)",
         .tensors.len(),
         if .tensors.len() == 1 { "is" } else { "are" },
         first_of(.tensors)

@@ -52,6 +52,8 @@ pub struct Choices {
     known: Mutex<BTreeMap<String, Choice>>,
     /// Held while measuring: two measurements at once would disturb each other.
     measuring: Mutex<()>,
+    /// Of the last writing.
+    problem: Mutex<Option<io::Error>>,
 }
 
 impl Identity {
@@ -104,7 +106,8 @@ impl Gpu {
         let identity = self.inner.identity.clone();
         let file = folder.map(|folder| folder.join(identity.file_name()));
         let known = Mutex::new(file.as_deref().map_or_else(BTreeMap::new, |f| read(f, &identity)));
-        let choices = Choices { identity, file, known, measuring: Mutex::default() };
+        let (measuring, problem) = (Mutex::default(), Mutex::default());
+        let choices = Choices { identity, file, known, measuring, problem };
         Self { choices: Some(Arc::new(choices)), ..self.clone() }
     }
 
@@ -129,6 +132,11 @@ impl Choices {
     /// The file that keeps them.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
+    }
+
+    /// Why the last choice could not be written to the file, where it could not.
+    pub fn problem(&self) -> Option<String> {
+        lock(&self.problem).as_ref().map(ToString::to_string)
     }
 
     /// The kernel for `class`, measured by `measure` where it is not known yet, or where what is
@@ -183,9 +191,11 @@ impl Choices {
         }
         known.insert(class.to_owned(), choice);
         let stored = Stored { identity: self.identity.clone(), choices: known.clone() };
-        if let Err(error) = write(file, &stored) {
+        let problem = write(file, &stored).err();
+        if let Some(error) = &problem {
             log::debug!("{}: cannot keep the choices of kernels: {error}", file.display());
         }
+        *lock(&self.problem) = problem;
     }
 }
 
@@ -250,7 +260,8 @@ mod tests {
         let identity = identity();
         let file = folder.join(identity.file_name());
         let known = Mutex::new(read(&file, &identity));
-        Choices { identity, file: Some(file), known, measuring: Mutex::default() }
+        let (measuring, problem) = (Mutex::default(), Mutex::default());
+        Choices { identity, file: Some(file), known, measuring, problem }
     }
 
     fn choose(choices: &Choices, class: &str, kernel: &str) -> String {

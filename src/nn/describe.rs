@@ -1,5 +1,6 @@
 //! A network as JSON in the metadata of a model's file.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -101,6 +102,14 @@ pub(super) fn parse(json: &str, tensors: &Tensors<'_>) -> Result<Network> {
     let network = Network { layers: layers.collect::<Result<_>>()?, softmax };
     network.check()?;
     Ok(network)
+}
+
+/// Names of the weights in the description that a model holds; none where it holds none, or none
+/// that can be read.
+pub(crate) fn described_weights(model: &Model) -> HashSet<String> {
+    let json = description(model).ok().flatten().map(|(_, json)| json);
+    let layers = json.and_then(|json| description_in(json).ok()).map(|found| found.layers);
+    layers.unwrap_or_default().into_iter().map(|layer| layer.weight).collect()
 }
 
 fn description_in(json: &str) -> Result<Description, NetworkProblem> {

@@ -148,7 +148,7 @@ pub fn evaluate(loaded: &Loaded, data: &DataSet, batch: usize) -> Result<Evaluat
         cross_entropy: entropy / rows as f64,
         classes: (0..classes).map(|class| report(class, &confusion)).collect(),
         confusion,
-        batch_size: batch,
+        batch_size: batch.min(all),
         rows_per_second: rows as f64 / total.as_secs_f64().max(1e-9),
         latency_p50: at(0.5),
         latency_p99: at(0.99),

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::network::{Layer, Network};
+use crate::cpu::{self, softmax::Scaling};
 use crate::error::{Error, FormatProblem, Result};
 use crate::gpu::Gpu;
 use crate::io::Model;
@@ -106,7 +107,8 @@ impl Loaded {
     /// one submit, or one a batch that fits the device where there are many rows.
     ///
     /// # Errors
-    /// [`FormatProblem::ShapeSize`] where `x` is not whole rows, or a device error.
+    /// [`FormatProblem::ShapeSize`] where `x` is not whole rows, [`FormatProblem::Value`] where a row
+    /// has no probabilities because its sums overflow, or a device error.
     pub fn forward(&self, x: &[f32], outputs: Outputs) -> Result<Vec<f32>> {
         let inputs = self.network.inputs();
         if !x.len().is_multiple_of(inputs.max(1)) {
@@ -116,22 +118,47 @@ impl Loaded {
             return Err(FormatProblem::ShapeSize { shape, dtype, bytes }.into());
         }
         let softmax = self.network.softmax && outputs == Outputs::AsDescribed;
-        match &self.backend {
-            Backend::Cpu => self.on_cpu(x, softmax),
+        let result = match &self.backend {
+            Backend::Cpu => self.on_cpu(x, softmax)?,
             Backend::Gpu(gpu) => {
                 let widest = self.layers.iter().map(Linear::outputs).max().unwrap_or(0).max(inputs);
                 let rows = (ACTIVATION_BYTES / 4 / linear::stride(widest).max(1)).max(1);
                 let parts = x.chunks(rows * inputs.max(1));
                 let parts = parts.map(|x| self.on_gpu(gpu, x, softmax));
-                Ok(parts.collect::<Result<Vec<_>>>()?.concat())
+                parts.collect::<Result<Vec<_>>>()?.concat()
             }
+        };
+        match result.iter().position(|value| value.is_nan()).filter(|_| softmax) {
+            None => Ok(result),
+            Some(at) => Err(FormatProblem::Value {
+                what: "probabilities",
+                row: at / self.network.outputs(),
+                column: at % self.network.outputs(),
+                value: f32::NAN,
+                expected: "a number: sums of this row overflow f32, or all its logits are -inf",
+            }
+            .into()),
         }
+    }
+
+    /// [`Loaded::forward`], `batch` rows at once.
+    ///
+    /// # Errors
+    /// The same, with rows numbered in all of `x`.
+    pub fn forward_batches(&self, x: &[f32], outputs: Outputs, batch: usize) -> Result<Vec<f32>> {
+        let batch = batch.max(1);
+        let mut all = vec![];
+        for (number, x) in x.chunks(batch * self.network.inputs().max(1)).enumerate() {
+            let result = self.forward(x, outputs);
+            all.extend(result.map_err(|error| error.rows_later(number * batch))?);
+        }
+        Ok(all)
     }
 
     fn on_cpu(&self, x: &[f32], end: bool) -> Result<Vec<f32>> {
         let batch = x.len() / self.network.inputs().max(1);
         let Some((last, others)) = self.layers.split_last() else {
-            return self.end(x.to_vec(), end);
+            return Ok(self.end(x.to_vec(), end));
         };
         let (mut current, mut next) = (self.buffer(), self.buffer());
         for (number, layer) in others.iter().enumerate() {
@@ -141,15 +168,15 @@ impl Loaded {
         let mut result = vec![];
         last.forward(if others.is_empty() { x } else { &current }, batch, &mut result)?;
         self.keep([current, next]);
-        self.end(result, end)
+        Ok(self.end(result, end))
     }
 
-    /// The softmax of `logits` where one ends the network.
-    fn end(&self, logits: Vec<f32>, softmax: bool) -> Result<Vec<f32>> {
+    /// The softmax of `logits` where one ends the network: NaN where it is none, as on a GPU.
+    fn end(&self, logits: Vec<f32>, softmax: bool) -> Vec<f32> {
         if !softmax {
-            return Ok(logits);
+            return logits;
         }
-        softmax::softmax(&Backend::Cpu, &logits, self.network.outputs(), 1.0)
+        cpu::softmax::softmax(&logits, self.network.outputs(), Scaling::new(1.0))
     }
 
     /// Room for activations, of any length.

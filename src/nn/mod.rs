@@ -21,6 +21,7 @@ pub mod train;
 
 pub use batches::{Batches, training_rows};
 pub use decay::{Decay, Length};
+pub(crate) use describe::described_weights;
 pub use evaluate::{Agreement, BATCH, ClassReport, Evaluation, agreement, check_inputs, evaluate};
 pub use forward::{Loaded, Outputs};
 pub use history::{EpochRecord, History};

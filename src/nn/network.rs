@@ -152,7 +152,8 @@ impl fmt::Display for Network {
         for (number, layer) in self.layers.iter().enumerate() {
             let Layer { name, inputs, outputs, activation, .. } = layer;
             let last = number + 1 == self.layers.len();
-            write!(f, "{name}: {inputs} → {outputs}, ")?;
+            // Names in a file are anybody's words: one line a layer, whatever they hold.
+            write!(f, "{}: {inputs} → {outputs}, ", name.escape_debug())?;
             match (last && self.softmax, activation) {
                 (true, Activation::Identity) => write!(f, "softmax")?,
                 (true, activation) => write!(f, "{activation}, softmax")?,

@@ -8,7 +8,7 @@ use tensorpress::tensor::FloatType;
 
 use crate::bad_input::assert_refused;
 use crate::command::{compress, finish, program, run};
-use crate::files::{own, write};
+use crate::files::{floats, own, write};
 use crate::raw::{EXAMPLE, file, sharded, small, weight, write_all};
 
 /// The descriptions in the files of a model.
@@ -109,6 +109,40 @@ fn what_is_another_model_gets_no_description() {
         finish(&mut compress(&llama, &folder.path("o"), "--quantize int8 --activations silu"));
     assert_eq!(ran.succeeded().code, Some(0));
     assert_eq!(descriptions(&folder.path("o")), [described("silu", "softmax")]);
+}
+
+/// Layers have the names that the description gives them, and need no pattern to be found.
+#[test]
+fn described_weights_are_compressed_whatever_their_names() {
+    let folder = Folder::new();
+    let [model, out] = ["m.safetensors", "out"].map(|name| folder.path(name));
+    let description = json!({
+        "version": 1,
+        "layers": [
+            {"name": "x", "weight": "a", "activation": "gelu"},
+            {"name": "y", "weight": "lm_head.weight", "activation": "identity"},
+        ],
+        "output": "softmax",
+    });
+    let description = description.to_string();
+    let values = crate::files::noise(1, 64);
+    let tensors = [
+        floats("a", &[8, 4], &values[..32]),
+        floats("lm_head.weight", &[3, 8], &values[32..56]),
+        floats("b", &[2, 4], &values[56..]),
+    ];
+    write(&model, &[("network", &description)], &tensors);
+    let report = finish(&mut compress(&model, &out, "--quantize int8 --json")).succeeded().json();
+    for tensor in report["tensors"].as_array().expect("tensors") {
+        let expected = if tensor["name"] == "b" { "copied" } else { "int8" };
+        let action = tensor["action"].as_str().expect("an action");
+        assert!(action.starts_with(expected), "{tensor}");
+    }
+    let paths = [&model, &out].map(|path| path.display().to_string());
+    for path in &paths {
+        let bench = ["bench", "--model", path, "--batches", "1", "--device", "cpu", "--json"];
+        run(bench).succeeded();
+    }
 }
 
 #[test]

@@ -183,7 +183,7 @@ fn completions_manual_and_version() {
 fn names_and_metadata_print_as_text() {
     let folder = tempfile::tempdir().expect("a folder");
     let (input, out) = (folder.path().join("in"), folder.path().join("out"));
-    let name = "a\u{1b}[2J\u{9b}1m\r\n.weight";
+    let name = "a\u{1b}[2J\u{9b}1m\r\nerror: \u{202e}b.weight";
     let metadata = [("key\u{7}", "\u{1b}]0;x\u{7}\n")];
     write(&input, &metadata, &[weight(name, FloatType::F32, &[2, 12])]);
     let path = input.to_str().expect("UTF-8");
@@ -197,6 +197,8 @@ fn names_and_metadata_print_as_text() {
     ] {
         let text = ran.stdout + &ran.stderr;
         assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+        assert!(!text.contains('\u{202e}'), "{text:?}");
+        assert!(!text.lines().any(|line| line.starts_with("error: \\u")), "{text}");
         assert!(text.contains("[2J"), "{text}");
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::command::{Ran, compress, finish, run};
+use crate::command::{Ran, compress, finish, names, program, run};
 use crate::digits;
 
 fn sweep(model: &Path, data: &Path, more: &str) -> Ran {
@@ -59,6 +59,55 @@ fn a_row_is_what_its_options_make() {
     }
 }
 
+/// What is given besides the ways of compressing is part of what makes a row.
+#[test]
+fn options_make_the_network_that_was_measured() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [model, out] = ["m.safetensors", "out.safetensors"].map(|name| folder.path().join(name));
+    digits::nearest_mean(&model);
+    let more = "--activations sigmoid --quantize int8 --granularity tensor";
+    let row = rows(&model, &digits::data(), more).swap_remove(1);
+    let options: Vec<String> = serde_json::from_value(row["options"].clone()).expect("words");
+    assert_eq!(options.join(" "), "--quantize int8 --granularity tensor --activations sigmoid");
+    finish(&mut compress(&model, &out, &options.join(" "))).succeeded();
+    let paths = [&out, &digits::data()].map(|path| path.display().to_string());
+    let evaluate = ["evaluate", &paths[0], "--data", &paths[1], "--json", "--device", "cpu"];
+    let evaluation = run(evaluate).succeeded().json();
+    assert_eq!(row["cross_entropy"], evaluation["cross_entropy"]);
+    let text = sweep(&model, &digits::data(), more).succeeded().stdout;
+    assert!(text.contains("--granularity tensor --activations sigmoid\n"), "{text}");
+}
+
+/// Nothing is left behind.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_sweep_takes_its_files_away() {
+    use std::process::Command;
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = folder.path().join("m.safetensors");
+    digits::nearest_mean(&model);
+    for signal in ["INT", "TERM"] {
+        let temporary = tempfile::tempdir().expect("a folder");
+        let mut command = program();
+        command.arg("sweep").arg(&model).arg("--data").arg(digits::data());
+        // One row at once, so that it takes long enough.
+        command.args(["--device", "cpu", "--quiet", "--batch-size", "1"]);
+        let mut child = command.env("TMPDIR", temporary.path()).spawn().expect("starts");
+        let written = || {
+            let folders = names(temporary.path());
+            folders.iter().any(|name| temporary.path().join(name).join("compressed").exists())
+        };
+        while !written() {
+            assert!(child.try_wait().expect("a child").is_none(), "it ended before {signal}");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let kill = format!("kill -{signal} {}", child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().expect("a shell").success());
+        assert_eq!(child.wait().expect("ends").code(), Some(130));
+        assert_eq!(names(temporary.path()), [] as [String; 0]);
+    }
+}
+
 #[test]
 fn a_plot_is_written_once_and_the_same() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -97,6 +146,10 @@ fn compressed_networks_are_swept_beside_what_they_are() {
     assert_eq!(rows[1]["bytes"], rows[2]["bytes"]);
     assert_eq!(rows[0]["correct"], rows[1]["correct"]);
     assert_eq!(rows[1]["agreement"], 1.0);
+    let text = sweep(&small, &digits::data(), "--quantize int8").succeeded().stdout;
+    let (before, after) = text.split_once("tensorpress decompress ").expect("advice");
+    assert!(before.ends_with("to write one, "), "{before}");
+    assert!(after.contains(" -o DENSE, then tensorpress compress DENSE -o OUT and:"), "{after}");
 }
 
 #[test]

@@ -64,6 +64,19 @@ fn run_keeps_what_it_measures_unless_told_not_to() {
 }
 
 #[test]
+fn choices_that_cannot_be_kept_are_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cache = folder.path().join("cache");
+    std::fs::write(&cache, b"a file").expect("writes");
+    let tune = ["tune", MODEL, "--device", "gpu", "--batches", "1"];
+    let ran = finish(tuning(&cache).args(tune)).succeeded();
+    assert!(ran.stderr.contains("the choices could not be kept in "), "{}", ran.stderr);
+    assert!(ran.stdout.contains("nothing is kept"), "{}", ran.stdout);
+    let ran = finish(tuning(&cache).args(tune).arg("--json")).succeeded();
+    assert!(ran.json()["cache"].is_null(), "{}", ran.stdout);
+}
+
+#[test]
 fn the_cpu_has_nothing_to_tune() {
     let folder = tempfile::tempdir().expect("a folder");
     let ran = finish(tuning(folder.path()).args(["tune", "--device", "cpu", "--json"])).succeeded();

@@ -47,6 +47,22 @@ fn descriptions_are_read_and_written() {
     assert_eq!(network.to_string(), "a: 6 → 5, identity\nb: 5 → 4, silu, softmax");
 }
 
+/// The example and the names of FORMAT.md are read.
+#[test]
+fn the_documented_form_is_read() {
+    let text = std::fs::read_to_string(crate::files::own("FORMAT.md")).expect("a document");
+    let (_, after) = text.split_once("```json\n").expect("an example");
+    let (json, rest) = after.split_once("```").expect("its end");
+    let (network, _) = made(Some(json), &two_layers()[..3]).expect("a network");
+    assert_eq!(network.to_string(), "fc1: 6 → 5, relu\nfc2: 5 → 4, softmax");
+    let (_, names) = rest.split_once("- `activation`: ").expect("names");
+    let names: Vec<&str> = names.split('`').skip(1).step_by(2).take(9).collect();
+    assert_eq!((names[0], names[8]), ("identity", "tanh"));
+    for name in names {
+        name.replace("SLOPE", "0.2").parse::<Activation>().expect(name);
+    }
+}
+
 #[test]
 fn bad_descriptions_name_layer_and_problem() {
     let cases: [(&str, Value, &[&str]); 16] = [

@@ -8,10 +8,10 @@ use serde_json::json;
 
 use super::{Arguments, Common, Target, output};
 use crate::cli::network::dense_and_stored;
-use crate::cli::progress;
+use crate::cli::{interrupt, progress};
 use crate::compress::{Format, OnIndivisible, Recipe};
 use crate::error::Result;
-use crate::io::{Model, temporary_folder};
+use crate::io::Model;
 use crate::nn::{self, Expected, Loaded, Network, Speed};
 use crate::ops::Backend;
 use crate::scheme::QuantScheme;
@@ -41,7 +41,7 @@ struct Row<'a> {
 }
 
 pub(super) fn run(args: &Arguments, path: &Path, common: &Common) -> Result<()> {
-    let folder = temporary_folder()?;
+    let folder = interrupt::temporary_folder()?;
     let mut forms = forms(path, folder.path(), common)?;
     if args.int8.allowed() {
         forms = with_int8_activations(forms)?;
@@ -76,6 +76,8 @@ pub(super) fn run(args: &Arguments, path: &Path, common: &Common) -> Result<()> 
 /// The model as it is, and what else can be made of its weights.
 fn forms(path: &Path, folder: &Path, common: &Common) -> Result<Vec<FormOf>> {
     let model = Model::open(path)?;
+    // Before a copy of it would be complained about.
+    Network::read(&model, None)?;
     let mut forms = vec![];
     let (dense, stored) = dense_and_stored(model, folder)?;
     forms.extend(stored.map(|model| FormOf::new("as stored", model)).transpose()?);

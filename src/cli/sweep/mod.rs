@@ -9,10 +9,10 @@ use clap::Args;
 use serde::Serialize;
 
 use super::network::{DataArguments, NetworkArguments, dense_and_stored};
-use super::{Common, output, plot, progress};
+use super::{Common, interrupt, output, plot, progress};
 use crate::compress::{Execution, Plan, Report};
 use crate::error::Result;
-use crate::io::{DataSet, Model, refuse_same, temporary_folder};
+use crate::io::{DataSet, Model, refuse_same};
 use crate::nn::{self, Agreement, Evaluation, Loaded, Network};
 use crate::ops::Backend;
 use variants::{Choice, Kind, Variant};
@@ -111,7 +111,7 @@ fn sweep(arguments: &Arguments, common: &Common) -> Result<Sweep> {
     if let Some(limit) = arguments.limit {
         data.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     }
-    let folder = temporary_folder()?;
+    let folder = interrupt::temporary_folder()?;
     let (dense, stored) = dense_and_stored(model, folder.path())?;
     let weights = weights(&dense, choice)?;
     let variants = choice.variants(group_size(&weights));
@@ -122,6 +122,7 @@ fn sweep(arguments: &Arguments, common: &Common) -> Result<Sweep> {
         data,
         batch: named.batch_size(),
         int8_activations: named.int8_activations(),
+        description: named.description(),
         output,
     };
     let in_data = |error: crate::Error| error.in_file(&arguments.data.path);
@@ -166,6 +167,8 @@ struct Bench {
     data: DataSet,
     batch: usize,
     int8_activations: bool,
+    /// What `compress` is given to describe the same network.
+    description: Vec<String>,
     /// Where a compressed model lies while it is measured.
     output: PathBuf,
 }
@@ -188,7 +191,7 @@ impl Bench {
         let evaluation = self.evaluate(&Model::open(&self.output)?)?;
         let options = match variant.kind {
             Kind::Dense => vec![],
-            _ => variant.recipe.options(),
+            _ => [variant.recipe.options(), self.description.clone()].concat(),
         };
         let (name, kind) = (variant.name.clone(), variant.kind);
         Ok(Measured {

@@ -53,8 +53,13 @@ pub(super) fn text(sweep: &Sweep, arguments: &Arguments) -> String {
                  does not make quantized files smaller\n";
     }
     text += "* no other row is smaller and as accurate, or more accurate and as small; to write \
-             one, tensorpress compress ";
-    text += &format!("{} -o OUT and:\n", word(&sweep.model));
+             one, ";
+    let mut model = word(&sweep.model);
+    if sweep.rows.iter().any(|row| row.kind == Kind::Stored) {
+        text += &format!("tensorpress decompress {model} -o DENSE, then ");
+        "DENSE".clone_into(&mut model);
+    }
+    text += &format!("tensorpress compress {model} -o OUT and:\n");
     let best = sweep.rows.iter().filter(|row| row.pareto && !row.options.is_empty());
     let best = best.map(|row| {
         let options: Vec<String> = row.options.iter().map(|option| word(option)).collect();

@@ -118,8 +118,8 @@ impl DataSet {
         }
         let labels = values.iter().enumerate().map(|(index, value)| {
             u32::try_from(*value).map_err(|_| {
-                let (value, classes) = (value.to_string(), u32::MAX as usize);
-                ArrayProblem::Label { index, value, classes }.into()
+                let value = value.to_string();
+                ArrayProblem::NoLabel { index, value }.into()
             })
         });
         Ok(Self { inputs, labels: labels.collect::<Result<_>>()? })
