@@ -38,9 +38,9 @@ pub(super) fn warn(common: &Common, text: &str) {
     }
 }
 
-/// An error, on standard error even with `--quiet`.
+/// An error, on one line of standard error even with `--quiet`.
 pub(super) fn error(error: &Error) {
-    diagnostic(&format!("error: {error}"));
+    diagnostic(&format!("error: {}", plain(&error.to_string())));
 }
 
 /// Lines on standard error. Where nobody listens any more, the work goes on all the same.
