@@ -53,7 +53,7 @@ fn the_documented_form_is_read() {
     let text = std::fs::read_to_string(crate::files::own("FORMAT.md")).expect("a document");
     let (_, after) = text.split_once("```json\n").expect("an example");
     let (json, rest) = after.split_once("```").expect("its end");
-    let (network, _) = made(Some(json), &two_layers()[..3]).expect("a network");
+    let (network, _) = made(Some(json), &two_layers()).expect("a network");
     assert_eq!(network.to_string(), "fc1: 6 → 5, relu\nfc2: 5 → 4, softmax");
     let (_, names) = rest.split_once("- `activation`: ").expect("names");
     let names: Vec<&str> = names.split('`').skip(1).step_by(2).take(9).collect();
