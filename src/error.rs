@@ -183,6 +183,16 @@ impl Error {
         }
     }
 
+    /// The same of `to` where it is of a file in `from`, which holds copies of it.
+    pub(crate) fn of_copy(mut self, from: &Path, to: &Path) -> Self {
+        if let Self::Format { path, .. } = &mut self
+            && path.starts_with(from)
+        {
+            to.clone_into(path);
+        }
+        self
+    }
+
     /// The same where the row that it names is one of a part that begins `rows` later.
     pub(crate) fn rows_later(mut self, rows: usize) -> Self {
         if let Self::Data(problem) | Self::Format { problem, .. } = &mut self

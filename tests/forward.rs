@@ -13,7 +13,7 @@ use tensorpress::gpu::{DeviceChoice, GpuOptions};
 use tensorpress::io::{Array, ArrayData, DataSet, Model, Split};
 use tensorpress::nn::{Loaded, Network, Outputs, agreement, evaluate};
 use tensorpress::ops::Backend;
-use tensorpress::scheme::{Bits, Granularity, QuantScheme, Range};
+use tensorpress::scheme::{Activation, Bits, Granularity, QuantScheme, Range};
 use tensorpress::tensor::FloatType;
 
 static GPU: LazyLock<Backend> = LazyLock::new(|| {
@@ -332,7 +332,7 @@ fn sums_that_overflow_give_no_answer() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("m.safetensors");
     let infinite = [files::floats("fc.weight", &[2, 1], &[1e30, 1.0])];
-    // Infinity less infinity is not hidden by the relu behind it.
+    // Infinity less infinity is not hidden by what is behind it.
     let cancelled = [
         files::floats("fc1.weight", &[2, 1], &[1e30, 1e30]),
         files::floats("fc2.weight", &[1, 2], &[1.0, -1.0]),
@@ -340,10 +340,15 @@ fn sums_that_overflow_give_no_answer() {
     ];
     let mut x = [1.0; 7];
     x[5] = 1e30;
-    for tensors in [&infinite[..], &cancelled] {
+    let kinds = "identity relu gelu gelu-tanh silu sigmoid tanh leaky-relu".split(' ');
+    let kinds = kinds.map(|kind| kind.parse::<Activation>().expect("known"));
+    let given = kinds.map(|kind| (&cancelled[..], vec![Activation::Identity, kind]));
+    for (tensors, activations) in given.chain([(&infinite[..], vec![])]) {
         files::write(&path, &[], tensors);
         for backend in [&Backend::Cpu, &GPU] {
-            let loaded = load(&path, backend);
+            let model = Model::open(&path).expect("a model");
+            let (network, _) = Network::read(&model, Some(&activations)).expect("a network");
+            let loaded = Loaded::new(backend, &model, network).expect("loaded");
             for batch in [1, 2, 7] {
                 let error = loaded.forward_batches(&x, Outputs::AsDescribed, batch);
                 let error = error.expect_err("no probabilities").to_string();

@@ -27,11 +27,14 @@ fn error_function(z: f32) -> f32 {
     return select(value, -value, z < 0.0);
 }
 
-// The numbers are those of Activation::code.
+// The numbers are those of Activation::code. NaN stays NaN, by its bits: devices may take for granted
+// that there is none, and an answer must not be made of it.
 fn activate(kind: u32, slope: f32, z: f32) -> f32 {
+    if (bitcast<u32>(z) & 0x7fffffffu) > 0x7f800000u {
+        return z;
+    }
     switch kind {
-        // Unlike max, this leaves NaN, where a device keeps any.
-        case 1u: { return select(z, 0.0, z < 0.0); }
+        case 1u: { return max(z, 0.0); }
         case 2u: { return 0.5 * z * (1.0 + error_function(z * 0.70710678118)); }
         case 3u: { return z * sigmoid(2.0 * SQRT_2_OVER_PI * (z + 0.044715 * z * z * z)); }
         case 4u: { return z * sigmoid(z); }

@@ -117,6 +117,7 @@ fn print_clap(error: &clap::Error) -> ExitCode {
 
 /// Prints an error and gives the exit code.
 fn end(outcome: Result<()>) -> ExitCode {
+    interrupt::wait_where_ending();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever closed the pipe has read enough.

@@ -1,6 +1,5 @@
 //! What goes to standard output and standard error.
 
-use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
@@ -8,6 +7,7 @@ use serde::Serialize;
 
 use super::Common;
 use crate::error::{Error, Result};
+pub(super) use crate::stored::plain;
 
 /// Prints to standard output.
 pub(super) fn print(text: &str) -> Result<()> {
@@ -48,23 +48,6 @@ fn diagnostic(text: &str) {
     for line in text.lines() {
         let _ = writeln!(std::io::stderr().lock(), "{}", plain(line));
     }
-}
-
-/// `text` on one line and without what a terminal would obey: names in a file are anybody's words.
-pub(super) fn plain(text: &str) -> Cow<'_, str> {
-    // Marks that turn the direction of writing let a name pose as another one.
-    let obeyed = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if !text.contains(obeyed) {
-        return Cow::Borrowed(text);
-    }
-    let escaped = text.chars().map(|c| match c {
-        c if obeyed(c) => c.escape_default().to_string(),
-        c => c.to_string(),
-    });
-    Cow::Owned(escaped.collect())
 }
 
 /// A table as wide as the terminal; all but the `left` first columns are aligned to the right, and

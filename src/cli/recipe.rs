@@ -44,8 +44,8 @@ pub(super) struct RecipeArguments {
 
     /// Compress tensors whose name matches (replaces the default selection; repeatable)
     ///
-    /// By itself those are the two-dimensional tensors with names that end in weight or kernel, but
-    /// not embeddings, norms and lm_head, and those that a description of the network names.
+    /// By itself those are the two-dimensional tensors with names that end in weight or kernel, or
+    /// that a description of the network names, but not embeddings, norms and lm_head.
     #[arg(long, value_name = "REGEX", help_heading = "Selection")]
     pub(super) include: Vec<String>,
     /// Leave out tensors whose name matches (repeatable)

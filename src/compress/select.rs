@@ -29,11 +29,12 @@ pub(super) struct Selection {
 }
 
 impl Selection {
-    /// Whether `name` is selected; `described` are weights of which the model says that they belong
-    /// to its layers.
+    /// Whether `name` is selected; `described` are the weights of a network that the model describes,
+    /// which may have any names.
     pub(super) fn matches(&self, name: &str, described: &HashSet<String>) -> bool {
         let wanted = if self.include.is_empty() {
-            is_linear_weight(name) || described.contains(name)
+            let is_weight = matches!(parts(name).next_back(), Some("weight" | "kernel"));
+            (is_weight || described.contains(name)) && !is_left_out(name)
         } else {
             self.include.iter().any(|pattern| pattern.is_match(name))
         };
@@ -41,13 +42,11 @@ impl Selection {
     }
 }
 
-/// The default selection: weights and kernels that are not of a norm, an embedding or `lm_head`.
-fn is_linear_weight(name: &str) -> bool {
-    let mut last = parts(name).rev();
-    let Some("weight" | "kernel") = last.next() else { return false };
-    let Some(module) = last.next().map(str::to_lowercase) else { return true };
+/// Whether a weight is one of a norm, an embedding or `lm_head`: those are left out by default.
+fn is_left_out(name: &str) -> bool {
+    let Some(module) = parts(name).nth_back(1).map(str::to_lowercase) else { return false };
     let norm = module.contains("norm") || module == "ln" || module.starts_with("ln_");
-    !(norm || is_embedding(name) || module == "lm_head")
+    norm || is_embedding(name) || module == "lm_head"
 }
 
 #[cfg(test)]
@@ -80,8 +79,10 @@ mod tests {
             "fc1.weight_scale",
         ] {
             assert!(!Selection::default().matches(name, &none), "{name}");
-            let described = HashSet::from([name.to_owned()]);
-            assert!(Selection::default().matches(name, &described), "{name}");
+        }
+        let described = HashSet::from(["a".to_owned(), "lm_head.weight".to_owned()]);
+        for (name, expected) in [("a", true), ("b", false), ("lm_head.weight", false)] {
+            assert_eq!(Selection::default().matches(name, &described), expected, "{name}");
         }
     }
 

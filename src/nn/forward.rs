@@ -128,7 +128,8 @@ impl Loaded {
                 parts.collect::<Result<Vec<_>>>()?.concat()
             }
         };
-        match result.iter().position(|value| value.is_nan()).filter(|_| softmax) {
+        let nan = softmax.then(|| result.iter().position(|value| value.is_nan()));
+        match nan.flatten() {
             None => Ok(result),
             Some(at) => Err(FormatProblem::Value {
                 what: "probabilities",

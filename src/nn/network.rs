@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::error::{NetworkProblem, Result, UsageError};
 use crate::scheme::Activation;
+use crate::stored::plain;
 
 /// A chain of dense layers: each takes what the one before it gives.
 ///
@@ -153,7 +154,7 @@ impl fmt::Display for Network {
             let Layer { name, inputs, outputs, activation, .. } = layer;
             let last = number + 1 == self.layers.len();
             // Names in a file are anybody's words: one line a layer, whatever they hold.
-            write!(f, "{}: {inputs} → {outputs}, ", name.escape_debug())?;
+            write!(f, "{}: {inputs} → {outputs}, ", plain(name))?;
             match (last && self.softmax, activation) {
                 (true, Activation::Identity) => write!(f, "softmax")?,
                 (true, activation) => write!(f, "{activation}, softmax")?,

@@ -13,7 +13,7 @@ use std::ops::Range;
 pub(crate) use catalog::Catalog;
 pub(crate) use config::{NAMES, QUANTIZATION, TRANSPOSED, format_of};
 pub(crate) use kept::{Kept, split};
-pub(crate) use names::{is_embedding, is_kernel, module, parts};
+pub(crate) use names::{is_embedding, is_kernel, module, parts, plain};
 pub(crate) use weight::Weight;
 
 use crate::cpu::bitmask::Bitmask;

@@ -1,5 +1,25 @@
 //! What the names of tensors say.
 
+use std::borrow::Cow;
+
+/// `text` on one line and without what a terminal would obey: names in a file are anybody's words.
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
+    // Some marks end a line, others turn the direction of writing, so that a name poses as another.
+    let obeyed = |c: char| {
+        let marks = ['\u{61c}', '\u{200e}', '\u{200f}', '\u{2028}', '\u{2029}'];
+        let directions = ['\u{202a}'..='\u{202e}', '\u{2066}'..='\u{2069}'];
+        c.is_control() || marks.contains(&c) || directions.iter().any(|range| range.contains(&c))
+    };
+    if !text.contains(obeyed) {
+        return Cow::Borrowed(text);
+    }
+    let escaped = text.chars().map(|c| match c {
+        c if obeyed(c) => c.escape_default().to_string(),
+        c => c.to_string(),
+    });
+    Cow::Owned(escaped.collect())
+}
+
 /// A name's parts: PyTorch separates them by `.`, Keras by `/`.
 pub(crate) fn parts(name: &str) -> impl DoubleEndedIterator<Item = &str> {
     name.split(['.', '/'])

@@ -90,8 +90,10 @@ fn an_interrupted_sweep_takes_its_files_away() {
         let temporary = tempfile::tempdir().expect("a folder");
         let mut command = program();
         command.arg("sweep").arg(&model).arg("--data").arg(digits::data());
-        // One row at once, so that it takes long enough.
-        command.args(["--device", "cpu", "--quiet", "--batch-size", "1"]);
+        // Hundreds of rows, so that it takes long enough.
+        let sparsities: Vec<String> = (1..400).map(|n| format!("0.{n:03}")).collect();
+        command.args(["--device", "cpu", "--sparsity", &sparsities.join(",")]);
+        command.args(["--batch-size", "1", "--quiet"]).stderr(std::process::Stdio::piped());
         let mut child = command.env("TMPDIR", temporary.path()).spawn().expect("starts");
         let written = || {
             let folders = names(temporary.path());
@@ -103,7 +105,9 @@ fn an_interrupted_sweep_takes_its_files_away() {
         }
         let kill = format!("kill -{signal} {}", child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().expect("a shell").success());
-        assert_eq!(child.wait().expect("ends").code(), Some(130));
+        let output = child.wait_with_output().expect("ends");
+        assert_eq!(output.status.code(), Some(130));
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "what was removed is not missed");
         assert_eq!(names(temporary.path()), [] as [String; 0]);
     }
 }

@@ -42,7 +42,8 @@ struct Row<'a> {
 
 pub(super) fn run(args: &Arguments, path: &Path, common: &Common) -> Result<()> {
     let folder = interrupt::temporary_folder()?;
-    let mut forms = forms(path, folder.path(), common)?;
+    let forms = forms(path, folder.path(), common);
+    let mut forms = forms.map_err(|error| error.of_copy(folder.path(), path))?;
     if args.int8.allowed() {
         forms = with_int8_activations(forms)?;
     }

@@ -112,6 +112,7 @@ fn sweep(arguments: &Arguments, common: &Common) -> Result<Sweep> {
         data.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     }
     let folder = interrupt::temporary_folder()?;
+    let of_copy = |error: crate::Error| error.of_copy(folder.path(), &named.model);
     let (dense, stored) = dense_and_stored(model, folder.path())?;
     let weights = weights(&dense, choice)?;
     let variants = choice.variants(group_size(&weights));
@@ -128,7 +129,7 @@ fn sweep(arguments: &Arguments, common: &Common) -> Result<Sweep> {
     let in_data = |error: crate::Error| error.in_file(&arguments.data.path);
     let bar = progress::steps(common, variants.len() as u64);
     let forms = variants.iter().map(|variant| {
-        let form = bench.compressed(&dense, variant).map_err(in_data)?;
+        let form = bench.compressed(&dense, variant).map_err(in_data).map_err(of_copy)?;
         bar.inc(1);
         Ok(form)
     });
@@ -154,7 +155,7 @@ fn sweep(arguments: &Arguments, common: &Common) -> Result<Sweep> {
         data: arguments.data.path.display().to_string(),
         data_rows: bench.data.labels.len(),
         device: bench.backend.name().to_owned(),
-        batch_size: bench.batch,
+        batch_size: bench.batch.min(bench.data.labels.len()),
         notes,
         rows,
     })

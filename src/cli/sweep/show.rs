@@ -47,7 +47,7 @@ pub(super) fn text(sweep: &Sweep, arguments: &Arguments) -> String {
          same: the share of rows with the same answer as dense\n",
         sweep.data_rows, sweep.data, sweep.device, sweep.batch_size
     );
-    text.extend(sweep.notes.iter().map(|note| format!("{note}\n")));
+    text.extend(sweep.notes.iter().map(|note| format!("{}\n", output::plain(note))));
     if sweep.rows.iter().any(|row| row.kind == Kind::PrunedAndQuantized) {
         text += "packed codes take the same room whether they are zero or not, so that pruning \
                  does not make quantized files smaller\n";

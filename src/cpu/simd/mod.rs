@@ -303,6 +303,9 @@ mod tests {
                 // NaN comes out quiet or not, as the processor likes.
                 keep(simd.load_f16(&halves.map(|h| if h & 0x7c00 == 0x7c00 { 0 } else { h })));
             }
+            let mut half = [0.0; LANES / 2];
+            simd.store_half(y, &mut half);
+            all.extend(half.map(f32::to_bits));
             all
         }
     }
